@@ -1,0 +1,47 @@
+# `make demo` and `make test` need Python 3.10 or newer and nothing else: they do their set-up in .venv.
+# Another Python: make PYTHON=python3.12 test
+PYTHON ?= python3
+PY := .venv/bin/python
+PACKAGING := setup.py settings.ini pyproject.toml
+.DEFAULT_GOAL := help
+.PHONY: help demo test notebooks export lab hooks clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: .venv/.run ## read the sample photo: print the table, write demo/sample_faces.jpg
+	.venv/bin/fer-nb predict fer_nb/static/sample.jpg --out demo
+
+test: .venv/.dev ## all tests; one of them: make test STEPS="readme pytest"
+	@$(PY) tools/test.py $(STEPS)
+
+notebooks: .venv/.dev ## execute the notebooks and save their outputs; SLOW=1 also the cells that need data or minutes; NB=nbs/x.ipynb
+	@$(PY) tools/notebooks.py $(NB)
+
+export: .venv/.dev ## after editing notebooks: clean them, write fer_nb/*.py and README.md
+	@$(PY) tools/export.py
+
+lab: .venv/.dev ## open the notebooks in JupyterLab
+	.venv/bin/jupyter lab nbs
+
+hooks: .venv/.dev ## install nbdev's git and Jupyter hooks (CONTRIBUTING.md says what they do)
+	.venv/bin/nbdev_install_hooks
+
+clean: ## remove what builds, tests and the demo left; .venv, data and runs stay
+	rm -rf build dist *.egg-info demo test-output .pytest_cache _docs _proc
+	find fer_nb nbs tests tools \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "fer_nb needs Python 3.10 or newer, and" \
+	  "\`$(PYTHON) --version\` says \"$$($(PYTHON) --version 2>&1 | tail -1)\": install one and call, for instance, make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+
+.venv/.run: $(PACKAGING) | .venv/bin/pip
+	@echo "Setting up .venv: NumPy, OpenCV, LiteRT (400 MB)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/.dev: $(PACKAGING) | .venv/bin/pip
+	@echo "Setting up .venv for development: TensorFlow, JupyterLab, nbdev and what they need (3.3 GB, a few minutes)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[all,dev]'
+	@touch .venv/.run $@

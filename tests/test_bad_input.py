@@ -1,0 +1,149 @@
+"Whatever a person may give: one sentence that names it, exit code 2, nothing half-written, and the rest goes on."
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_nb.core import FerError
+from fer_nb.image import open_image
+from fer_nb.recognize import EmotionRecognizer
+
+FER_NB = str(Path(sys.executable).parent/'fer-nb')
+
+
+def fer_nb(*args, cwd=None):
+    return subprocess.run([FER_NB, *map(str, args)], capture_output=True, text=True, cwd=cwd, env=os.environ | {'COLUMNS': '200'})
+
+
+def one_sentence(result, *words):
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert 'Traceback' not in result.stderr and all(w in result.stderr for w in words), result.stderr
+    return True
+
+
+@pytest.fixture(scope='module')
+def photo(sample): return open_image(sample)
+
+
+@pytest.fixture(scope='module')
+def recognizer(): return EmotionRecognizer()
+
+
+def jpeg(image, quality=90): return cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def exif_rotated(data, orientation):
+    "JPEG bytes with an EXIF header that holds only an orientation."
+    tiff = b'II*\0' + struct.pack('<I', 8) + struct.pack('<H', 1) + struct.pack('<HHIHH', 0x0112, 3, 1, orientation, 0) + struct.pack('<I', 0)
+    body = b'Exif\0\0' + tiff
+    return data[:2] + b'\xff\xe1' + struct.pack('>H', len(body) + 2) + body + data[2:]
+
+
+NOT_PICTURES = {
+    'text.jpg': (b'I am not a picture', 'holds text'),
+    'empty.png': (b'', '0 bytes'),
+    'drawing.svg': (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 'SVG'),
+    'phone.heic': (b'\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'HEIC'),
+    'noise.bin': (bytes(range(256))*4, 'cannot be decoded'),
+}
+
+
+@pytest.mark.parametrize('name', list(NOT_PICTURES))
+def test_files_that_are_no_pictures(tmp_path, name):
+    data, words = NOT_PICTURES[name]
+    (tmp_path/name).write_bytes(data)
+    with pytest.raises(FerError) as e: open_image(tmp_path/name)
+    assert name in str(e.value) and words in str(e.value) and '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png'])
+@pytest.mark.parametrize('part', [.02, .3, .7, .99])
+def test_truncated_files_are_refused_not_half_shown(tmp_path, photo, suffix, part):
+    data = cv2.imencode(suffix, photo)[1].tobytes()
+    (tmp_path/f'half{suffix}').write_bytes(data[:int(len(data)*part)])
+    with pytest.raises(FerError, match='half'): open_image(tmp_path/f'half{suffix}')
+
+
+def test_unusual_pictures_are_opened(tmp_path, photo, recognizer):
+    forms = {'grey.png': cv2.cvtColor(photo, cv2.COLOR_BGR2GRAY), 'deep.png': photo.astype(np.uint16)*257,
+             'alpha.png': np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)]), 'web.webp': photo, 'map.bmp': photo, 'scan.tiff': photo}
+    for name, image in forms.items():
+        assert cv2.imwrite(str(tmp_path/name), image)
+        faces = recognizer(tmp_path/name)
+        assert [f.label for f in faces] == ['happy'], name
+
+
+def test_cmyk_and_animated_gif(tmp_path, photo, recognizer):
+    Image = pytest.importorskip('PIL.Image')
+    picture = Image.fromarray(photo[..., ::-1])
+    picture.convert('CMYK').save(tmp_path/'press.jpg')
+    picture.save(tmp_path/'moving.gif', save_all=True, append_images=[picture.rotate(180)], duration=100)
+    for name in ('press.jpg', 'moving.gif'): assert [f.label for f in recognizer(tmp_path/name)] == ['happy'], name
+
+
+@pytest.mark.parametrize('orientation, turn', [(3, cv2.ROTATE_180), (6, cv2.ROTATE_90_COUNTERCLOCKWISE), (8, cv2.ROTATE_90_CLOCKWISE)])
+def test_a_phone_photo_is_turned_upright(photo, orientation, turn):
+    upright = open_image(exif_rotated(jpeg(cv2.rotate(photo, turn)), orientation))
+    assert upright.shape == photo.shape and np.abs(upright.astype(int) - photo).mean() < 6
+
+
+def test_extreme_sizes(photo, recognizer):
+    assert recognizer(np.zeros((1, 1, 3), np.uint8)) == []
+    wide = np.full((600, 30_000, 3), 128, np.uint8)
+    wide[44:556, 20_000:20_512] = photo
+    faces = recognizer(open_image(jpeg(wide)))
+    assert len(faces) == 1 and 20_100 < faces[0].box[0] < 20_300
+
+
+@pytest.mark.parametrize('array, words', [
+    (np.full((50, 50, 3), np.nan), 'NaN'), (np.zeros((50, 50, 3), np.float32), 'float32'), (np.zeros((50, 50, 2), np.uint8), 'shape'),
+    (np.zeros((0, 50, 3), np.uint8), 'no pixels'), (np.zeros((2, 50, 50, 3), np.uint8), 'shape'), (7, 'not int'), (None, 'NoneType')])
+def test_arrays_that_are_no_images(recognizer, array, words):
+    with pytest.raises(FerError, match=words): recognizer(array)
+
+
+@pytest.mark.parametrize('boxes', [[[1, 2, 3]], [[0, 0, np.nan, 5]], [[0, 0, 0, 10]], 'face'])
+def test_boxes_that_are_none(photo, recognizer, boxes):
+    with pytest.raises(FerError): recognizer(photo, boxes=boxes)
+
+
+def test_a_batch_goes_on_past_bad_files_and_reports_them(tmp_path, sample):
+    shutil.copy(sample, tmp_path/'good.jpg')
+    for name, (data, _) in NOT_PICTURES.items(): (tmp_path/name).write_bytes(data)
+    result = fer_nb('predict', *sorted(tmp_path.iterdir()), '--csv', tmp_path/'faces.csv', '--out', tmp_path/'out')
+    assert one_sentence(result, '5 of 6 files', 'text.jpg', 'empty.png', 'phone.heic')
+    assert (tmp_path/'faces.csv').read_text().count('happy') >= 1
+    assert [o.name for o in (tmp_path/'out').iterdir()] == ['good_faces.jpg']
+
+
+def test_wrong_options_on_the_command_line(tmp_path, sample):
+    assert one_sentence(fer_nb('predict', tmp_path/'none.jpg'), 'none.jpg does not exist')
+    assert one_sentence(fer_nb('predict', sample, '--model', 'resnet9000'), 'resnet9000', 'lenet')
+    assert one_sentence(fer_nb('predict', sample, '--detector', 'eyes'), 'eyes', 'haar')
+    assert one_sentence(fer_nb('predict', sample, '--shape', 'star'), 'star')
+    assert one_sentence(fer_nb('predict', sample, '--csv', tmp_path/'no/folder.csv'), 'does not exist')
+    assert one_sentence(fer_nb('predict', tmp_path), 'holds no pictures')
+    assert one_sentence(fer_nb('data', 'audit', tmp_path/'none'), 'does not exist')
+    assert one_sentence(fer_nb('train', '--data', tmp_path/'none', '--arch', 'lenet'), 'does not exist')
+    assert one_sentence(fer_nb('train', '--data', tmp_path, '--recipe', 'vgg'), 'vgg', 'lenet')
+    assert one_sentence(fer_nb('evaluate', '--data', tmp_path/'none'), 'does not exist')
+    assert one_sentence(fer_nb('export', '--run', tmp_path, '--data', tmp_path), 'not a training run')
+
+
+def test_a_model_without_its_card_or_with_a_changed_byte(tmp_path, sample):
+    from fer_nb.core import models_dir
+    model = tmp_path/'lenet.tflite'
+    for suffix in ('.tflite', '.json'): shutil.copy(models_dir()/f'lenet{suffix}', tmp_path)
+    assert fer_nb('predict', sample, '--model', model).returncode == 0
+    data = bytearray(model.read_bytes())
+    data[len(data)//2] ^= 1
+    model.write_bytes(data)
+    assert one_sentence(fer_nb('predict', sample, '--model', model), 'lenet.tflite', 'SHA-256')
+    model.with_suffix('.json').unlink()
+    assert one_sentence(fer_nb('predict', sample, '--model', model), 'card')

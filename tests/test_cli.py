@@ -1,0 +1,95 @@
+"The commands as a user types them, each in a process of its own."
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+FER_NB = str(Path(sys.executable).parent/'fer-nb')
+
+
+def fer_nb(*args, cwd=None, code=0):
+    r = subprocess.run([FER_NB, *map(str, args)], capture_output=True, text=True, cwd=cwd, env=os.environ | {'COLUMNS': '200', 'TF_CPP_MIN_LOG_LEVEL': '3'})
+    assert r.returncode == code, r.stdout + r.stderr
+    return r.stdout
+
+
+@pytest.fixture(scope='module')
+def drawn(tmp_path_factory):
+    "Drawn faces as a folder of class folders."
+    from fer_nb.data import drawn_faces
+    root, faces = tmp_path_factory.mktemp('drawn'), drawn_faces(350)
+    for i, image in enumerate(faces.images):
+        path = root/('Training' if faces.split[i] == 'train' else 'test')/faces.names[faces.labels[i]]/f"{'Training' if faces.split[i] == 'train' else 'PublicTest'}_{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), image)
+    return root
+
+
+def test_predict_finds_one_happy_face(sample):
+    out = fer_nb('predict', sample)
+    assert out.count('happy') == 1 and 'sample.jpg' in out
+
+
+def test_predict_writes_json_csv_and_pictures_of_a_folder(sample, tmp_path):
+    (tmp_path/'in').mkdir()
+    for o in ('a.jpg', 'b.jpg'): shutil.copy(sample, tmp_path/'in'/o)
+    cv2.imwrite(str(tmp_path/'in/wall.png'), cv2.imread(str(sample))[:40, :40])
+    fer_nb('predict', tmp_path/'in', '--json', tmp_path/'r.json', '--csv', tmp_path/'r.csv', '--out', tmp_path/'out', '--shape', 'circle')
+    results = json.loads((tmp_path/'r.json').read_text())
+    assert [len(r['faces']) for r in results] == [1, 1, 0] and results[0]['faces'][0]['label'] == 'happy'
+    rows = list(csv.DictReader((tmp_path/'r.csv').open()))
+    assert [r['label'] for r in rows] == ['happy', 'happy', ''] and sum(float(rows[0][e]) for e in ('angry', 'disgust', 'fear', 'happy', 'neutral', 'sad', 'surprise')) == pytest.approx(1, abs=1e-3)
+    assert sorted(o.name for o in (tmp_path/'out').iterdir()) == ['a_faces.jpg', 'b_faces.jpg', 'wall_faces.jpg']
+    assert (cv2.imread(str(tmp_path/'out/a_faces.jpg')) != cv2.imread(str(sample))).any()
+
+
+def test_globs_and_json_to_the_terminal(sample, tmp_path):
+    shutil.copy(sample, tmp_path/'x.jpg')
+    out = json.loads(fer_nb('predict', str(tmp_path/'*.jpg'), '--json', '-'))
+    assert out[0]['file'].endswith('x.jpg') and out[0]['faces'][0]['label'] == 'happy'
+
+
+def test_models_lists_what_is_shipped():
+    cards = json.loads(fer_nb('models', '--json'))
+    assert {'lenet', 'alexnet', 'simple_cnn'} <= {c['name'] for c in cards}
+    assert all(c['name'] in fer_nb('models') for c in cards)
+
+
+def test_train_evaluate_export_and_predict_with_the_new_model(drawn, sample, tmp_path):
+    out = fer_nb('train', '--arch', 'lenet', '--data', drawn, '--epochs', 8, '--batch', 28, '--rate', .003, '--augment', 'light', '--out', tmp_path/'run', '--export', tmp_path/'models')
+    assert '8 epochs' in out
+    card = json.loads((tmp_path/'models/run.json').read_text())
+    assert card['architecture'] == 'lenet' and card['command'].startswith('fer-nb train') and card['training_data']['counts']['train']['happy'] == 40
+    fer_nb('evaluate', '--model', tmp_path/'models/run.tflite', '--data', drawn, '--json', tmp_path/'e.json', '--out', tmp_path/'figures')
+    figures = json.loads((tmp_path/'e.json').read_text())
+    assert figures['accuracy'] == pytest.approx(card['evaluation']['accuracy'], abs=1e-9) and figures['accuracy'] > .8
+    assert list((tmp_path/'figures').glob('*.png'))
+    fer_nb('export', '--run', tmp_path/'run', '--data', drawn, '--out', tmp_path/'models', '--name', 'wide', '--precision', 'float32')
+    assert 'sample' in fer_nb('predict', sample, '--model', tmp_path/'models/wide.tflite')
+
+
+def test_data_audit(drawn, tmp_path):
+    out = fer_nb('data', 'audit', drawn, '--json', tmp_path/'a.json', '--plot', tmp_path/'a.png')
+    assert '280' in out and json.loads((tmp_path/'a.json').read_text())['counts']['train']['sad'] == 40
+    assert cv2.imread(str(tmp_path/'a.png')) is not None
+
+
+def test_version_and_help():
+    import fer_nb as package
+    assert fer_nb('--version').strip() == f'fer_nb {package.__version__}'
+    for command in ('predict', 'train', 'evaluate', 'export', 'models'): assert '--help' in fer_nb(command, '--help')
+
+
+@pytest.mark.parametrize('name', ['lenet', 'alexnet', 'simple_cnn'])
+def test_the_cards_hold_what_evaluate_measures(fer2013, tmp_path, name):
+    from fer_nb.core import models_dir
+    card = json.loads((models_dir()/f'{name}.json').read_text())
+    fer_nb('evaluate', '--model', name, '--data', fer2013, '--split', 'public', '--json', tmp_path/'e.json')
+    figures = json.loads((tmp_path/'e.json').read_text())
+    for k in ('n', 'accuracy', 'accuracy_ci', 'macro_f1', 'confusion', 'without_duplicates'): assert figures[k] == card['evaluation'][k], k

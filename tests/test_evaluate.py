@@ -1,0 +1,176 @@
+"Metrics against formulas, scikit-learn and known values; calibration recovers what was put in."
+import json
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+from fer_nb.core import FerError
+from fer_nb.data import drawn_faces
+from fer_nb.emotions import EMOTIONS
+from fer_nb.evaluate import (apply_temperature, calibration_error, compare, evaluate, evaluate_model, fit_temperature,
+                             plot_confusion, plot_history, plot_reliability, plot_without, wilson)
+
+
+def calibrated(n, seed=0, k=7, spread=1.5):
+    "Logits and labels drawn from their softmax, so that the true temperature is 1."
+    rng = np.random.default_rng(seed)
+    z = rng.normal(0, spread, (n, k))
+    return z, (z + rng.gumbel(size=z.shape)).argmax(1)
+
+
+def soft(z):
+    e = np.exp(z - z.max(1, keepdims=True))
+    return e/e.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize('right,n,low,high', [(81, 263, .2553, .3662), (15, 148, .0624, .1605), (0, 20, 0, .1611), (1, 29, .0061, .1718)])
+def test_wilson_gives_the_values_of_newcombe_1998(right, n, low, high):
+    assert wilson(right, n) == pytest.approx((low, high), abs=5e-5)
+    assert wilson(n - right, n) == pytest.approx((1 - high, 1 - low), abs=5e-5)
+
+
+def test_wilson_refuses_what_is_no_share():
+    for right,n in ((3, 2), (-1, 2), (0, 0)):
+        with pytest.raises(FerError): wilson(right, n)
+
+
+def test_scores_agree_with_sklearn():
+    from sklearn import metrics
+    z, y = calibrated(3000)
+    r, said = evaluate(soft(z), y), z.argmax(1)
+    assert r.confusion.tolist() == metrics.confusion_matrix(y, said).tolist()
+    assert r.accuracy == pytest.approx(metrics.accuracy_score(y, said))
+    assert r.macro_f1 == pytest.approx(metrics.f1_score(y, said, average='macro'))
+    assert r.mean_class_accuracy == pytest.approx(metrics.balanced_accuracy_score(y, said))
+    theirs = np.array(metrics.precision_recall_fscore_support(y, said)).T
+    np.testing.assert_allclose([[*c.values()] for c in r.per_class.values()], theirs)
+
+
+def test_bootstrap_interval_covers_the_truth_about_19_times_in_20():
+    z, y = calibrated(60_000, spread=1.)
+    truth, p = evaluate(soft(z), y).macro_f1, soft(z)
+    parts = [evaluate(p[i:i+300], y[i:i+300], resamples=400) for i in range(0, 60_000, 300)]
+    covered = np.mean([r.macro_f1_ci[0] <= truth <= r.macro_f1_ci[1] for r in parts])
+    assert .88 < covered <= 1
+    covered = np.mean([r.accuracy_ci[0] <= (z.argmax(1) == y).mean() <= r.accuracy_ci[1] for r in parts])
+    assert .90 < covered <= 1
+
+
+def test_the_seed_makes_the_intervals_reproducible():
+    z, y = calibrated(500)
+    assert evaluate(soft(z), y).macro_f1_ci == evaluate(soft(z), y).macro_f1_ci != evaluate(soft(z), y, seed=1).macro_f1_ci
+
+
+@pytest.mark.parametrize('true', [.4, 1., 1.7, 4.])
+def test_temperature_is_recovered(true):
+    z, y = calibrated(20_000)
+    assert fit_temperature(true*z + 3., y) == pytest.approx(true, rel=.04)      # logits
+    assert fit_temperature(soft(true*z), y) == pytest.approx(true, rel=.04)     # probabilities
+
+
+def test_temperature_has_the_least_likelihood_loss():
+    z, y = calibrated(800, seed=3)
+    loss = lambda t: -np.log(apply_temperature(soft(2*z), t)[np.arange(800), y]).mean()
+    t = fit_temperature(2*z, y)
+    assert loss(t) < min(loss(t*1.02), loss(t/1.02))
+
+
+def test_temperature_brings_the_calibration_error_down_and_changes_no_label():
+    z, y = calibrated(20_000)
+    sure = soft(3*z)
+    mild = apply_temperature(sure, fit_temperature(sure, y))
+    assert calibration_error(sure, y) > .1 and calibration_error(mild, y) < .02
+    assert (mild.argmax(1) == sure.argmax(1)).all()
+
+
+def test_calibration_error_by_hand():
+    p = np.array([[.9, .1]]*10 + [[.3, .7]]*10)
+    y = np.array([0]*9 + [1] + [1]*4 + [0]*6)
+    assert calibration_error(p, y) == pytest.approx(.5*0 + .5*.3)
+    assert calibration_error(np.eye(3), np.arange(3)) == 0.
+
+
+def test_absent_classes_neither_crash_nor_warn(tmp_path):
+    z, y = calibrated(400)
+    keep = (y == 1) | (y == 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        r = evaluate(soft(z)[keep], y[keep])
+        r.table(), plot_confusion(r), r.save(tmp_path)
+        one = evaluate(soft(z)[:1], y[:1])
+    assert r.mean_class_accuracy == pytest.approx(np.mean([r.per_class[EMOTIONS[i]]['recall'] for i in (1, 3)]))
+    assert 'NaN' not in (tmp_path/'report.json').read_text()
+    assert one.n == 1 and one.macro_f1_ci[0] <= one.macro_f1 <= one.macro_f1_ci[1]
+
+
+def test_seen_faces_are_left_out():
+    z, y = calibrated(1000)
+    right = z.argmax(1) == y
+    r = evaluate(soft(z), y, seen=right)                       # all that are right were seen: nothing is left but errors
+    assert r.without_duplicates['accuracy'] == 0 and r.without_duplicates['n'] == (~right).sum()
+    assert evaluate(soft(z), y, seen=np.ones(1000, bool)).without_duplicates is None
+    assert evaluate(soft(z), y).without_duplicates is None
+
+
+@pytest.mark.parametrize('change,word', [
+    (lambda p, y: (p[:, :6], y), '7 names'), (lambda p, y: (p[0], y), 'shape'), (lambda p, y: (p, y[:-1]), 'one label'),
+    (lambda p, y: (p*np.nan, y), 'NaN'), (lambda p, y: (p*2, y), 'sums to 2'), (lambda p, y: (np.log(p), y), 'logits'),
+    (lambda p, y: (p, y + 7), 'out of range'), (lambda p, y: (p, y - 9), 'out of range'), (lambda p, y: (p[:0], y[:0]), 'no faces'),
+    (lambda p, y: (p, y.astype(float)), 'whole numbers'), (lambda p, y: (p.astype(str), y), 'no number')])
+def test_bad_input_is_one_sentence(change, word):
+    z, y = calibrated(50)
+    p, y = change(soft(z), y)
+    with pytest.raises(FerError, match=word) as e: evaluate(p, y)
+    assert '\n' not in str(e.value)
+
+
+def test_half_precision_probabilities_are_accepted():
+    z, y = calibrated(3000)
+    assert evaluate(soft(z).astype(np.float16), y).accuracy == pytest.approx(evaluate(soft(z), y).accuracy, abs=2e-3)
+
+
+class Fixed:
+    labels = EMOTIONS
+    def predict(self, images, flip=False): return np.full((len(images), 7), 1/7)
+
+
+def test_evaluate_model_finds_the_copies_by_itself():
+    faces = drawn_faces(140, size=24)
+    train, public = faces.split == 'train', np.flatnonzero(faces.split == 'public')
+    faces.images[public[0]] = faces.images[train][0]
+    r = evaluate_model(Fixed(), faces)
+    assert r.n == 28 and r.without_duplicates['n'] == 27 and r.split == 'public'
+    with pytest.raises(FerError, match='has no split'): evaluate_model(Fixed(), faces, 'private')
+
+
+def test_save_writes_json_table_and_pictures(tmp_path):
+    import cv2
+    z, y = calibrated(300)
+    r = evaluate(soft(z), y, split='public', model='m', seen=np.arange(300) < 30)
+    files = r.save(tmp_path/'a'/'b')
+    saved = json.loads(files[0].read_text())
+    assert saved['accuracy'] == round(r.accuracy, 5) and saved['confusion'] == r.confusion.tolist()
+    for png in files[2:]: assert min(cv2.imread(str(png)).shape[:2]) > 300
+    assert sorted(o.name for o in (tmp_path/'a'/'b').iterdir()) == ['confusion.png', 'reliability.png', 'report.json', 'report.md']
+
+
+def test_plots_are_figures_and_nothing_stays_open(tmp_path):
+    import matplotlib
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
+    z, y = calibrated(300)
+    r = evaluate(soft(z), y, model='m', seen=np.arange(300) < 30)
+    h = dict(loss=[2, 1], accuracy=[.2, .5], val_loss=[2, 1.5], val_accuracy=[.2, .4])
+    (tmp_path/'h.csv').write_text('epoch,' + ','.join(h) + '\n' + '\n'.join(f"{i+1}," + ','.join(str(v[i]) for v in h.values()) for i in range(2)))
+    for fig in (plot_confusion(r), plot_reliability(soft(z), y), plot_history(h), plot_history(tmp_path/'h.csv'), plot_without([r])): assert isinstance(fig, Figure)
+    assert plt.get_fignums() == []
+    assert compare([r, r]).count('\n') == 3
+
+
+def test_evaluating_needs_no_tensorflow():
+    code = "import sys; import fer_nb.evaluate; print([o for o in ('tensorflow', 'keras', 'matplotlib', 'sklearn') if o in sys.modules])"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'

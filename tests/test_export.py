@@ -1,0 +1,165 @@
+"A converted network agrees with Keras, int8 is int8 throughout, and a model is written whole or not at all."
+import hashlib
+import json
+import os
+
+import numpy as np
+import pytest
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+os.environ.setdefault('CUDA_VISIBLE_DEVICES', '-1')
+keras = pytest.importorskip('keras')
+
+from fer_nb import export
+from fer_nb.core import FerError
+from fer_nb.data import drawn_faces
+from fer_nb.evaluate import evaluate_model
+from fer_nb.models import ARCHITECTURES, build
+from fer_nb.train import Recipe, train
+from fer_nb.zoo import Classifier, load_model, softmax
+
+FACES = drawn_faces(700, size=28)
+PUBLIC = FACES.of('public')
+
+
+@pytest.fixture(scope='session')
+def run(tmp_path_factory):
+    recipe = Recipe('lenet', size=28, epochs=8, batch=32, rate=2e-3, augment='none')
+    return train(recipe, FACES, tmp_path_factory.mktemp('run')/'run', command='fer-nb train ...', verbose=0)
+
+
+@pytest.fixture(scope='session')
+def model(run): return run.best()
+
+
+@pytest.mark.parametrize('precision,gap', [('float32', 1e-5), ('int8', .15)])
+def test_the_file_agrees_with_keras_on_drawn_faces(model, tmp_path, precision, gap):
+    path = export.to_litert(model, tmp_path/'m.tflite', precision, FACES.of('train').images[:200])
+    result = export.parity(model, path, PUBLIC.images, PUBLIC.labels)
+    assert result['precision'] == precision and result['n'] == len(PUBLIC)
+    assert result['max_difference'] < gap and result['agreement'] > .98
+    ours = model.predict(PUBLIC.images[..., None].astype(np.float32), verbose=0)
+    lite = softmax(Classifier(path.read_bytes(), FACES.names, 28).logits(PUBLIC.images))
+    assert np.abs(ours - lite).max() == pytest.approx(result['max_difference'], abs=1e-6)
+
+
+def test_int8_holds_no_float_between_its_ends_and_is_a_quarter_of_the_size(model, tmp_path):
+    a = export.to_litert(model, tmp_path/'a.tflite')
+    b = export.to_litert(model, tmp_path/'b.tflite', 'int8', FACES.images[:100])
+    ops = export.operations(b)
+    assert ops[0] == ('QUANTIZE', ('float32',), ('int8',)) and ops[-1] == ('DEQUANTIZE', ('int8',), ('float32',))
+    assert all(t in ('int8', 'int32') for _,i,o in ops[1:-1] for t in i + o)
+    assert not any('SOFTMAX' in o[0] for o in ops)
+    assert b.stat().st_size < .35*a.stat().st_size
+    with pytest.raises(FerError, match='MUL, works in float32'): export._check_int8(a.read_bytes(), 'a.tflite')
+
+
+def test_whole_grey_levels_pass_the_quantised_input_unchanged(model, tmp_path):
+    from fer_nb.zoo import open_litert
+    path = export.to_litert(model, tmp_path/'m.tflite', 'int8', np.clip(FACES.images[:50], 60, 200))
+    net = open_litert(path, delegate=False)
+    first = net._get_ops_details()[0]['outputs'][0]
+    scale, zero = next(o for o in net.get_tensor_details() if o['index'] == first)['quantization']
+    assert (scale, zero) == (pytest.approx(1., abs=1e-6), -128)
+
+
+@pytest.mark.parametrize('name', ['mlp', 'lenet', 'alexnet', 'simple_cnn', 'four_conv'])
+@pytest.mark.parametrize('policy', ['float32', 'mixed_bfloat16'])
+def test_every_architecture_is_exported_at_both_precisions(name, policy, tmp_path):
+    if name not in ARCHITECTURES: pytest.skip(f'{name} is not registered')
+    keras.utils.set_random_seed(0)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try: model = build(name, 48)
+    finally: keras.config.set_dtype_policy(before)
+    faces = drawn_faces(70, size=48).images
+    path = export.to_litert(model, tmp_path/'f.tflite')
+    reference = keras.ops.convert_to_numpy(export._plain(model)(faces[..., None].astype(np.float32)))
+    for n in (1, 7, 70): np.testing.assert_allclose(Classifier(path.read_bytes(), range(7), 48).logits(faces[:n]), reference[:n], atol=1e-4)
+    assert not any(o[0].startswith('BATCH') for o in export.operations(path))          # folded into the convolutions
+    path = export.to_litert(model, tmp_path/'i.tflite', 'int8', faces)
+    assert np.corrcoef(Classifier(path.read_bytes(), range(7), 48).logits(faces).ravel(), reference.ravel())[0, 1] > .95
+
+
+def test_a_layer_that_stays_in_float_is_named(tmp_path):
+    class Odd(keras.layers.Layer):
+        def call(self, x): return keras.ops.erf(x/255)
+    x = inputs = keras.Input((24, 24, 1))
+    x = Odd()(x)
+    x = keras.layers.Dense(3, name='logits')(keras.layers.Flatten()(x))
+    model = keras.Model(inputs, keras.layers.Activation('softmax', name='probabilities')(x))
+    with pytest.raises(FerError, match='int8'): export.to_litert(model, tmp_path/'m.tflite', 'int8', FACES.images[:20, :24, :24])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_arguments(model, tmp_path):
+    for kwargs,word in ((dict(precision='float16'), 'float32 or int8'), (dict(precision='int8'), 'samples'),
+                        (dict(precision='int8', samples=FACES.images[:0]), 'samples'), (dict(precision='int8', samples=FACES.images[:5, :20, :20]), 'pixels')):
+        with pytest.raises(FerError, match=word): export.to_litert(model, tmp_path/'m.tflite', **kwargs)
+    with pytest.raises(FerError, match='does not exist'): export.to_litert(model, tmp_path/'no'/'m.tflite')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parity_notices_another_network(model, tmp_path):
+    path = export.to_litert(model, tmp_path/'m.tflite')
+    keras.utils.set_random_seed(1)
+    with pytest.raises(FerError, match='does not agree'): export.parity(keras.models.clone_model(model), path, PUBLIC.images)
+
+
+def test_conversion_is_silent(model, tmp_path, capfd):
+    export.to_litert(model, tmp_path/'m.tflite', 'int8', FACES.images[:20])
+    out, err = capfd.readouterr()
+    assert out == '' and err == ''
+
+
+@pytest.mark.parametrize('precision', ['int8', 'float32'])
+def test_the_cards_figures_come_out_again(run, tmp_path, precision):
+    card = export.export_run(run.folder, 'm', FACES, tmp_path/'models', precision)
+    assert sorted(o.name for o in (tmp_path/'models').iterdir()) == ['m.csv', 'm.json', 'm.npz', 'm.tflite']
+    loaded = load_model(tmp_path/'models'/'m.tflite')
+    again, told = evaluate_model(loaded, FACES, 'public').to_dict(), card['evaluation']
+    assert {k for k in again if again[k] != told[k]} <= {'calibration_error'}
+    assert again['calibration_error'] == told['calibration_error_scaled']
+    assert card['file']['sha256'] == hashlib.sha256((tmp_path/'models'/'m.tflite').read_bytes()).hexdigest()
+    assert card['precision'] == precision and card['recipe']['arch'] == 'lenet' and card['command'] == 'fer-nb train ...'
+    assert card['training_data']['counts'] == FACES.counts() and card['epochs'] == 8 and card['parameters'] > 0
+    assert 'fitted on the split' in ' '.join(card['notes'])
+    recorded = np.load(tmp_path/'models'/'m.npz')
+    assert (recorded['probabilities'].argmax(1) == loaded.predict(PUBLIC.images).argmax(1)).all()
+    assert recorded['source'].tolist() == PUBLIC.source.tolist()
+    assert (tmp_path/'models'/'m.csv').read_text().splitlines()[0].startswith('epoch,')
+
+
+def test_a_failed_export_leaves_what_was_there(run, tmp_path, monkeypatch):
+    export.export_run(run, 'm', FACES, tmp_path)
+    before = {o.name: o.read_bytes() for o in tmp_path.iterdir()}
+    monkeypatch.setitem(export.LIMITS, 'int8', dict(export.LIMITS['int8'], mean_difference=1e-9))
+    with pytest.raises(FerError, match='mean_difference'): export.export_run(run, 'm', FACES, tmp_path)
+    assert {o.name: o.read_bytes() for o in tmp_path.iterdir()} == before
+
+
+def test_a_write_that_breaks_off_leaves_no_card(run, tmp_path, monkeypatch):
+    export.export_run(run, 'm', FACES, tmp_path)
+    def broken(*a, **k): raise OSError('disk full')
+    monkeypatch.setattr(export.np, 'savez_compressed', broken)
+    with pytest.raises(OSError): export.export_run(run, 'm', FACES, tmp_path)
+    assert not (tmp_path/'m.json').exists()
+    with pytest.raises(FerError, match='card'): load_model(tmp_path/'m.tflite')
+
+
+@pytest.mark.parametrize('name', ['', '../m', 'a/b', 'm.tflite', '.m', 'a b'])
+def test_names_that_are_no_names(run, tmp_path, name):
+    with pytest.raises(FerError, match="not a model's name"): export.export_run(run, name, FACES, tmp_path/'out')
+    assert not (tmp_path/'out').exists()
+
+
+def test_other_data_than_the_run_learned_from(run, tmp_path):
+    with pytest.raises(FerError, match='not what the run learned from'): export.export_run(run, 'm', FACES[:350], tmp_path)
+    with pytest.raises(FerError, match='28'): export.export_run(run, 'm', drawn_faces(70, size=32), tmp_path)
+    with pytest.raises(FerError, match='not a training run'): export.export_run(tmp_path, 'm', FACES, tmp_path)
+
+
+def test_the_card_is_plain_json_that_people_can_read(run, tmp_path):
+    card = export.export_run(run, 'm', FACES, tmp_path)
+    text = (tmp_path/'m.json').read_text()
+    assert json.loads(text) == card.data and str(tmp_path) not in text and max(map(len, text.splitlines())) < 400

@@ -1,0 +1,52 @@
+"What the tools share: where things are, the order of the notebooks, and how a step fails."
+import os
+import re
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import copytree, ignore_patterns, copy
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+
+# TensorFlow is talkative, and the kernels and commands that the tools start inherit this.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+
+def notebooks(names=()):
+    "Paths relative to ROOT in reading order: numbered ones, tutorials, the rest, and index last; or just `names`."
+    if names:
+        missing = [n for n in names if not Path(n).is_file()]
+        if missing: sys.exit(f"There is no notebook {missing[0]}.")
+        return [Path(n).resolve().relative_to(ROOT) for n in names]
+    found = [p.relative_to(ROOT) for p in (ROOT/'nbs').rglob('*.ipynb')]
+    found = [p for p in found if not any(part[0] in '._' for part in p.parts)]
+    def order(p):
+        top = len(p.parts) == 2
+        return p.name == 'index.ipynb', not (top and p.name[0].isdigit()), top, str(p)
+    return sorted(found, key=order)
+
+
+@contextmanager
+def nbdev_copy():
+    "A temporary folder with settings.ini, the notebooks and the package's own files, for nbdev's commands to work on."
+    with tempfile.TemporaryDirectory() as tmp:
+        tmp = Path(tmp)
+        copy(ROOT/'settings.ini', tmp)
+        copytree(ROOT/'nbs', tmp/'nbs', ignore=ignore_patterns('.*', '_*', 'images'))
+        (tmp/'fer_nb').mkdir()
+        yield tmp
+
+
+def directives(source):
+    "nbdev's flags of a cell: `#| slow` and `#| eval: false` give {'slow': '', 'eval': 'false'}."
+    return {m[1]: m[2].strip() for m in re.finditer(r'^\s*#\s*\|\s*([\w-]+):?(.*)$', source, re.M)}
+
+
+def title(nb):
+    "A notebook's title and its one-line quote."
+    for cell in nb['cells']:
+        m = re.match(r'# (.+)\n+(?:> (.+))?', ''.join(cell['source'])) if cell['cell_type'] == 'markdown' else None
+        if m: return m[1].strip(), (m[2] or '').strip()
+    return '', ''

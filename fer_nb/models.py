@@ -124,11 +124,9 @@ def alexnet(x,
     dropout:float=0.4,   # Before each hidden dense layer
 ):
     "AlexNet (Krizhevsky et al. 2012) cut to small grey pictures: five convolutions, three dense layers, dropout."
-    stem, *rest = [round(width*o) for o in (32, 56, 96, 96, 80)]
-    x = _conv(x, stem, 5, stride=2)
-    for i,filters in enumerate(rest):
-        x = _conv(x, filters)
-        if i in (0, 3): x = L.MaxPooling2D(3, 2, padding='same')(x)
+    for i,filters in enumerate((24, 48, 80, 80, 64)):
+        x = _conv(x, round(filters*width), 3 if i else 5)
+        if i in (0, 1, 4): x = L.MaxPooling2D(3, 2, padding='same')(x)
     x = L.Flatten()(x)
     for _ in range(2): x = _dense(x, units, dropout)
     return x

@@ -66,7 +66,7 @@ _SHORT = dict(optimizer='adamw', rate=2e-3, schedule='cosine', warmup=2, weight_
 
 RECIPES = {
     'lenet': Recipe('lenet', epochs=80, **_SHORT),
-    'alexnet': Recipe('alexnet', epochs=36, **_SHORT),
+    'alexnet': Recipe('alexnet', epochs=80, **_SHORT),
     'simple_cnn': Recipe('simple_cnn', epochs=45, **_SHORT),
 }
 

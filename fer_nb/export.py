@@ -183,7 +183,7 @@ def _write_model(out, name, values, content, history, recorded):
     card.unlink(missing_ok=True)
     with replacing(out/f'{name}.tflite') as part: part.write_bytes(content)
     with replacing(out/f'{name}.csv') as part, open(part, 'w', newline='') as f:
-        writer = csv.writer(f)
+        writer = csv.writer(f, lineterminator='\n')
         writer.writerow(history); writer.writerows(zip(*history.values()))
     with replacing(out/f'{name}.npz') as part: np.savez_compressed(part, **recorded)
     with replacing(card) as part: part.write_text(_json(values), encoding='utf-8')

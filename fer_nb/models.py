@@ -6,7 +6,7 @@
 __all__ = ['ARCHITECTURES', 'register', 'build', 'multiply_adds', 'describe', 'mlp', 'lenet', 'alexnet', 'simple_cnn',
            'four_conv']
 
-# %% ../nbs/03_models.ipynb #de977eef
+# %% ../nbs/03_models.ipynb #841c1698
 import inspect
 
 import keras
@@ -15,15 +15,13 @@ from keras import layers as L
 
 from .core import FerError
 
-# %% ../nbs/03_models.ipynb #45b0ed38
+# %% ../nbs/03_models.ipynb #f564a780
 ARCHITECTURES = {}
 
 def register(builder):
     "Put `builder(x, **options) -> features` on the list of `ARCHITECTURES` under its own name."
     ARCHITECTURES[builder.__name__] = builder
     return builder
-
-def _options(builder): return {k: p.default for k,p in list(inspect.signature(builder).parameters.items())[1:]}
 
 def build(
     name:str,      # One of `ARCHITECTURES`
@@ -32,11 +30,14 @@ def build(
     **options,     # Of that builder: see its signature
 ) -> keras.Model:  # float32 0-255 (N, size, size, 1) -> probabilities (N, classes)
     "A new, untrained network. Raises `FerError` for an unknown name or option, or a size that is too small for it."
-    if name not in ARCHITECTURES: raise FerError(f"There is no architecture {name!r}: choose one of {', '.join(ARCHITECTURES)}.")
+    if name not in ARCHITECTURES:
+        raise FerError(f"There is no architecture {name!r}: choose one of {', '.join(ARCHITECTURES)}.")
     builder = ARCHITECTURES[name]
-    if wrong := set(options) - set(_options(builder)):
-        raise FerError(f"{name} has no option {', '.join(sorted(wrong))}: it has {', '.join(_options(builder)) or 'none'}.")
-    if size < 24 or classes < 2: raise FerError(f"size {size} and {classes} classes: a face needs 24 pixels, a choice needs two classes.")
+    known = list(inspect.signature(builder).parameters)[1:]
+    if wrong := sorted(set(options) - set(known)):
+        raise FerError(f"{name} has no option {', '.join(wrong)}: it has {', '.join(known)}.")
+    if size < 24 or classes < 2:
+        raise FerError(f"size {size} and {classes} classes: a face needs 24 pixels, a choice needs two classes.")
     x = inputs = keras.Input((size, size, 1), name='face')
     x = L.Rescaling(1/127.5, offset=-1, name='scale')(x)
     x = builder(x, **options)
@@ -44,7 +45,7 @@ def build(
     outputs = L.Activation('softmax', dtype='float32', name='probabilities')(x)
     return keras.Model(inputs, outputs, name=name)
 
-# %% ../nbs/03_models.ipynb #6ea10d51
+# %% ../nbs/03_models.ipynb #9f39d828
 def _layer_macs(layer):
     if isinstance(layer, L.DepthwiseConv2D): return int(np.prod(layer.output.shape[1:]) * np.prod(layer.kernel_size))
     if isinstance(layer, L.Conv2D): return int(np.prod(layer.output.shape[1:3]) * np.prod(layer.kernel.shape))
@@ -57,30 +58,33 @@ def multiply_adds(
     "Multiply-adds of the convolutions and dense layers for one input."
     return sum(_layer_macs(l) for l in model.layers)
 
-# %% ../nbs/03_models.ipynb #b180530d
+# %% ../nbs/03_models.ipynb #a55a33b8
 _QUIET = (L.InputLayer, L.Rescaling, L.BatchNormalization, L.ReLU, L.Activation, L.Dropout, L.SpatialDropout2D)
 
 def _detail(layer):
     "What a row of the table says of the layer: kernel, stride, activation."
-    if isinstance(layer, L.Conv2D): return f"{layer.filters} of {layer.kernel_size[0]}x{layer.kernel_size[1]}, stride {layer.strides[0]}"
-    if isinstance(layer, L.MaxPooling2D): return f"{layer.pool_size[0]}x{layer.pool_size[1]}, stride {layer.strides[0]}"
-    return ''
+    if isinstance(layer, L.Conv2D): size, filters = layer.kernel_size, f'{layer.filters} of '
+    elif isinstance(layer, L.MaxPooling2D): size, filters = layer.pool_size, ''
+    else: return ''
+    return f'{filters}{size[0]}x{size[1]}, stride {layer.strides[0]}'
 
 def describe(
     model:keras.Model,
 ) -> str: # A table in Markdown
-    "The model's layers with their output shapes, parameters and multiply-adds; normalisation counts with the layer before it."
+    "Its layers with output shapes, parameters and multiply-adds; normalisation counts with the layer before it."
     rows = []
     for l in model.layers:
         if isinstance(l, _QUIET):
             if rows: rows[-1][3] += l.count_params()
             continue
-        rows.append([type(l).__name__, _detail(l), 'x'.join(map(str, l.output.shape[1:])), l.count_params(), _layer_macs(l)])
+        shape = 'x'.join(map(str, l.output.shape[1:]))
+        rows.append([type(l).__name__, _detail(l), shape, l.count_params(), _layer_macs(l)])
     lines = ['| layer | detail | output | parameters | multiply-adds |', '|---|---|---|--:|--:|']
     lines += [f"| {a} | {b} | {c} | {d:,} | {e:,} |" for a,b,c,d,e in rows]
-    return '\n'.join(lines + [f"| **{model.name}** | | | **{model.count_params():,}** | **{multiply_adds(model):,}** |"])
+    lines.append(f"| **{model.name}** | | | **{model.count_params():,}** | **{multiply_adds(model):,}** |")
+    return '\n'.join(lines)
 
-# %% ../nbs/03_models.ipynb #cbc2f30d
+# %% ../nbs/03_models.ipynb #6880c4b2
 @register
 def mlp(x,
     width:int=256,      # Units of each hidden layer
@@ -91,7 +95,7 @@ def mlp(x,
     for _ in range(2): x = L.Dropout(dropout)(L.Dense(width, activation='relu')(x))
     return x
 
-# %% ../nbs/03_models.ipynb #4180bbde
+# %% ../nbs/03_models.ipynb #c4593b7b
 @register
 def lenet(x,
     dropout:float=0.0, # Share of units silenced after each dense layer
@@ -107,7 +111,7 @@ def lenet(x,
         if dropout: x = L.Dropout(dropout)(x)
     return x
 
-# %% ../nbs/03_models.ipynb #449052c6
+# %% ../nbs/03_models.ipynb #d927b904
 def _conv(x, filters, kernel=3, stride=1):
     "Convolution, batch normalisation, ReLU."
     x = L.Conv2D(filters, kernel, strides=stride, padding='same', use_bias=False)(x)
@@ -131,7 +135,7 @@ def alexnet(x,
     for _ in range(2): x = _dense(x, units, dropout)
     return x
 
-# %% ../nbs/03_models.ipynb #4b3ffe06
+# %% ../nbs/03_models.ipynb #59892928
 @register
 def simple_cnn(x,
     width:float=1.0,    # Factor on the number of filters
@@ -145,7 +149,7 @@ def simple_cnn(x,
         x = L.Dropout(dropout/4)(L.MaxPooling2D()(x))
     return _dense(L.Flatten()(x), units, dropout)
 
-# %% ../nbs/03_models.ipynb #b721fe4b
+# %% ../nbs/03_models.ipynb #3bcc6b8b
 @register
 def four_conv(x,
     width:float=1.0,    # Factor on the number of filters

@@ -5,13 +5,10 @@
 # %% auto #0
 __all__ = ['RECIPES', 'Recipe', 'compile_model', 'read_history', 'versions', 'Run', 'train']
 
-# %% ../nbs/04_train.ipynb #391c0be1
+# %% ../nbs/04_train.ipynb #601585d8
 import csv
 import json
-import math
-import os
 import platform
-import sys
 import time
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -21,10 +18,10 @@ import numpy as np
 
 from .augment import augment_named
 from .core import FerError, replacing
-from .data import Faces, seen_in
+from .data import Faces
 from .models import build
 
-# %% ../nbs/04_train.ipynb #5d1c7dab
+# %% ../nbs/04_train.ipynb #626b146e
 @dataclass(frozen=True)
 class Recipe:
     "Everything that is chosen for a training run."
@@ -52,15 +49,15 @@ class Recipe:
         choices = dict(optimizer=('adam', 'adamw', 'sgd'), schedule=('plateau', 'cosine', 'constant'),
                        class_weights=('none', 'balanced'), precision=('float32', 'bfloat16'))
         for k,allowed in choices.items():
-            if getattr(self, k) not in allowed: raise FerError(f"{k} {getattr(self, k)!r} is unknown: choose one of {', '.join(allowed)}.")
-        positive, share = ('epochs', 'batch', 'rate'), ('smoothing', 'average', 'weight_decay')
-        for k in positive:
-            if getattr(self, k) <= 0: raise FerError(f"{k} is {getattr(self, k)}: it must be above 0.")
-        for k in share:
-            if not 0 <= getattr(self, k) < 1: raise FerError(f"{k} is {getattr(self, k)}: it must be from 0 to below 1.")
+            if (v := getattr(self, k)) not in allowed:
+                raise FerError(f"{k} {v!r} is unknown: choose one of {', '.join(allowed)}.")
+        for k in ('epochs', 'batch', 'rate'):
+            if (v := getattr(self, k)) <= 0: raise FerError(f"{k} is {v}: it must be above 0.")
+        for k in ('smoothing', 'average', 'weight_decay'):
+            if not 0 <= (v := getattr(self, k)) < 1: raise FerError(f"{k} is {v}: it must be from 0 to below 1.")
         augment_named(self.augment)
 
-# %% ../nbs/04_train.ipynb #384b9760
+# %% ../nbs/04_train.ipynb #b36606ca
 _SHORT = dict(optimizer='adamw', rate=2e-3, schedule='cosine', warmup=2, weight_decay=.05, smoothing=.1, average=.998,
               augment='light', distinct=True, patience=0, seed=1)
 
@@ -70,32 +67,35 @@ RECIPES = {
     'simple_cnn': Recipe('simple_cnn', epochs=45, **_SHORT),
 }
 
-# %% ../nbs/04_train.ipynb #59525063
+# %% ../nbs/04_train.ipynb #3d131ae8
 class _Batches(keras.utils.PyDataset):
     "Shuffled, augmented batches of a training split."
     def __init__(self, faces, recipe, epoch=0):
         super().__init__(workers=2, max_queue_size=16)
         self.images, self.targets, self.epoch = faces.images, faces.targets(), epoch
         self.batch, self.seed, self.augment = min(recipe.batch, len(faces)), recipe.seed, augment_named(recipe.augment)
-        self.weights = np.ones(len(faces.names), np.float32)
-        if recipe.class_weights == 'balanced': self.weights = (1/np.maximum(self.targets.mean(0), 1e-9)/len(faces.names)).astype(np.float32)
+        share = np.maximum(self.targets.mean(0), 1e-9)                # of each class among the training faces
+        balanced = recipe.class_weights == 'balanced'
+        self.weights = (1/share/len(share) if balanced else np.ones(len(share))).astype(np.float32)
 
     def __len__(self): return len(self.images)//self.batch
 
     def on_epoch_end(self): self.epoch += 1
 
     def __getitem__(self, i):
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.images))[i*self.batch:(i+1)*self.batch]
-        x, y = self.augment(self.images[order], self.targets[order], np.random.default_rng((self.seed, self.epoch, i)))
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.images))
+        chosen, rng = order[i*self.batch:(i+1)*self.batch], np.random.default_rng((self.seed, self.epoch, i))
+        x, y = self.augment(self.images[chosen], self.targets[chosen], rng)
         return x, y, y @ self.weights
 
-# %% ../nbs/04_train.ipynb #d101516d
+# %% ../nbs/04_train.ipynb #b8422478
 def _rate(recipe, steps):
     "A number, or the cosine schedule for `steps` steps an epoch."
     if recipe.schedule != 'cosine': return recipe.rate
     warm = round(recipe.warmup*steps)
-    return keras.optimizers.schedules.CosineDecay(recipe.rate/20 if warm else recipe.rate, max(1, recipe.epochs*steps - warm), alpha=.01,
-                                                  warmup_target=recipe.rate if warm else None, warmup_steps=warm)
+    rise = dict(initial_learning_rate=recipe.rate/20, warmup_target=recipe.rate, warmup_steps=warm)
+    start = rise if warm else dict(initial_learning_rate=recipe.rate)
+    return keras.optimizers.schedules.CosineDecay(decay_steps=max(1, recipe.epochs*steps - warm), alpha=.01, **start)
 
 def compile_model(
     model:keras.Model,
@@ -109,16 +109,19 @@ def compile_model(
     optimizer = kind(_rate(recipe, steps), weight_decay=recipe.weight_decay or None, **extra)
     if recipe.weight_decay: optimizer.exclude_from_weight_decay(var_names=['bias', 'gamma', 'beta'])
     on_cpu = keras.backend.backend() == 'tensorflow' and not _has_gpu()
-    model.compile(optimizer, keras.losses.CategoricalCrossentropy(label_smoothing=recipe.smoothing), weighted_metrics=[],
-                  metrics=['accuracy'], jit_compile=False if on_cpu else 'auto')
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.smoothing)
+    model.compile(optimizer, loss, metrics=['accuracy'], weighted_metrics=[], jit_compile=False if on_cpu else 'auto')
     return model
 
 def _has_gpu():
     import tensorflow as tf
     return bool(tf.config.list_physical_devices('GPU'))
 
-# %% ../nbs/04_train.ipynb #1e83ca2e
-_MEMORY = ('wait', 'best', 'cooldown_counter')
+# %% ../nbs/04_train.ipynb #97e34b8f
+def _memory(callback):
+    "What a callback must remember from one epoch to the next, as plain numbers."
+    kept = {k: callback.__dict__[k] for k in ('wait', 'best', 'cooldown_counter') if k in callback.__dict__}
+    return {k: None if v is None else float(v) for k,v in kept.items()}
 
 class _SaveWeights(keras.callbacks.Callback):
     "First in the list: saves weights and optimiser before the averages are swapped in."
@@ -127,6 +130,16 @@ class _SaveWeights(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         with replacing(self.folder/f'state-{epoch+1:04d}.keras') as part: self.model.save(part)
 
+class _KeepBest(keras.callbacks.Callback):
+    "Writes best.keras whenever the validation loss is the lowest so far, whole or not at all."
+    def __init__(self, folder): super().__init__(); self.folder, self.best = folder, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.best is not None and logs['val_loss'] >= self.best: return
+        self.best = float(logs['val_loss'])
+        with replacing(self.folder/'best.keras') as part: self.model.save(part)
+
+# %% ../nbs/04_train.ipynb #b1544a40
 class _Commit(keras.callbacks.Callback):
     "Last in the list: history and state to disk, the older weights away."
     def __init__(self, folder, state, others):
@@ -141,22 +154,23 @@ class _Commit(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         optimizer = self.model.optimizer
-        rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+        rate, seconds = float(keras.ops.convert_to_numpy(optimizer.learning_rate)), time.perf_counter() - self.start
         row = {'epoch': epoch+1} | {k: round(float(v), 5) for k,v in logs.items() if k != 'learning_rate'}
-        self.state['history'].append(row | {'learning_rate': float(f'{rate:.4g}'), 'seconds': round(time.perf_counter() - self.start, 1)})
+        row |= {'learning_rate': float(f'{rate:.4g}'), 'seconds': round(seconds, 1)}
+        self.state['history'].append(row)
         _write_history(self.folder/'history.csv', self.state['history'])
-        memory = {n: {k: None if (v := o.__dict__[k]) is None else float(v) for k in _MEMORY if k in o.__dict__} for n,o in self.others.items()}
         scheduled = isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
-        self.state.update(epoch=epoch+1, callbacks=memory, rate=None if scheduled else rate, stopped=bool(self.model.stop_training))
+        self.state.update(epoch=epoch+1, callbacks={n: _memory(o) for n,o in self.others.items()},
+                          rate=None if scheduled else rate, stopped=bool(self.model.stop_training))
         with replacing(self.folder/'state.json') as part: part.write_text(json.dumps(self.state, indent=1))
         for o in self.folder.glob('state-*.keras'):
             if o.name != f'state-{epoch+1:04d}.keras': o.unlink()
 
-# %% ../nbs/04_train.ipynb #5c13aa72
+# %% ../nbs/04_train.ipynb #f7a0c7da
 def _write_history(path, rows):
     "The history as CSV, whole or not at all."
     with replacing(path) as part, open(part, 'w', newline='') as f:
-        out = csv.DictWriter(f, list(rows[0]))
+        out = csv.DictWriter(f, list(rows[0]), lineterminator='\n')
         out.writeheader(); out.writerows(rows)
 
 def read_history(
@@ -168,14 +182,14 @@ def read_history(
     with open(path, newline='') as f: rows = list(csv.DictReader(f))
     return {k: [float(r[k]) for r in rows] for k in (rows[0] if rows else ())}
 
-# %% ../nbs/04_train.ipynb #25900d51
+# %% ../nbs/04_train.ipynb #0db85f97
 def versions():
     "Versions of everything that has a say in the result."
     import cv2, fer_nb
     from importlib.metadata import version
     backend = keras.backend.backend()
-    return {'fer_nb': fer_nb.__version__, 'python': platform.python_version(), 'keras': keras.__version__, backend: version(backend),
-            'numpy': np.__version__, 'opencv-python': cv2.__version__}
+    return {'fer_nb': fer_nb.__version__, 'python': platform.python_version(), 'keras': keras.__version__,
+            backend: version(backend), 'numpy': np.__version__, 'opencv-python': cv2.__version__}
 
 @dataclass(frozen=True)
 class Run:
@@ -198,12 +212,13 @@ class Run:
         if not path.is_file(): raise FerError(f"{self.folder} holds no best.keras: its first epoch has not ended yet.")
         return keras.saving.load_model(path, compile=False)
 
-# %% ../nbs/04_train.ipynb #23241262
+# %% ../nbs/04_train.ipynb #dcd44a59
 def _learning_set(faces, recipe):
     "The training split, without copies if the recipe says so."
     train = faces.of('train')
-    if recipe.distinct: train = train[np.sort(np.unique(train.images.reshape(len(train), -1), axis=0, return_index=True)[1])]
-    return train
+    if not recipe.distinct: return train
+    first = np.unique(train.images.reshape(len(train), -1), axis=0, return_index=True)[1]
+    return train[np.sort(first)]
 
 def _start(folder, recipe, info):
     "The state to go on from: a new one, or that of the same recipe in this folder."
@@ -212,7 +227,8 @@ def _start(folder, recipe, info):
         old = Run(folder).info
         new = json.loads(json.dumps(info['recipe']))
         if differ := [k for k in new if old['recipe'].get(k) != new[k]] + ['data']*(old['data'] != info['data']):
-            raise FerError(f"{folder} holds a run with other settings ({', '.join(differ)}): give another folder, or delete this one.")
+            raise FerError(f"{folder} holds a run with other settings ({', '.join(differ)}): "
+                           "give another folder, or delete this one.")
         if (folder/'state.json').is_file(): state = json.loads((folder/'state.json').read_text())
     folder.mkdir(parents=True, exist_ok=True)
     if not state['epoch']:
@@ -221,13 +237,15 @@ def _start(folder, recipe, info):
 
 def _callbacks(folder, recipe, state):
     "Keras callbacks in the order that they need."
-    watch = [keras.callbacks.ModelCheckpoint(folder/'best.keras', 'val_loss', save_best_only=True, mode='min')]
-    if recipe.patience: watch.append(keras.callbacks.EarlyStopping('val_loss', patience=recipe.patience, mode='min'))
-    if recipe.schedule == 'plateau': watch.append(keras.callbacks.ReduceLROnPlateau('val_loss', factor=.3, patience=5, min_lr=recipe.rate/1000, mode='min'))
-    swap = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if recipe.average else []
+    keras_own, loss = keras.callbacks, dict(monitor='val_loss', mode='min')
+    watch = [_KeepBest(folder)]
+    if recipe.patience: watch.append(keras_own.EarlyStopping(patience=recipe.patience, **loss))
+    if recipe.schedule == 'plateau':
+        watch.append(keras_own.ReduceLROnPlateau(factor=.3, patience=5, min_lr=recipe.rate/1000, **loss))
+    swap = [keras_own.SwapEMAWeights(swap_on_epoch=True)] if recipe.average else []
     return [_SaveWeights(folder), *swap, *watch, _Commit(folder, state, watch)]
 
-# %% ../nbs/04_train.ipynb #a121fad3
+# %% ../nbs/04_train.ipynb #983c3db4
 def _model(folder, recipe, state, classes, steps):
     "A new compiled model, or the one that the state names."
     keras.utils.set_random_seed(recipe.seed)
@@ -246,11 +264,14 @@ def train(
     verbose='auto',     # Keras's progress bar: 0 none, 1 bar, 2 one line an epoch
     callbacks=(),       # More Keras callbacks
 ) -> Run:
-    "Train, or go on training, until the recipe's last epoch or until early stopping. Raises `FerError` if `folder` holds another run."
+    "Train, or go on, until the recipe's last epoch or early stopping. Raises `FerError` if `folder` holds another run."
     folder, learn, check = Path(folder), _learning_set(faces, recipe), faces.of(recipe.validation)
-    if faces.size != recipe.size: raise FerError(f"The faces are {faces.size} pixels wide, the recipe says {recipe.size}: load them with size={recipe.size}.")
-    data = {'origin': faces.origin, 'labels': list(faces.names), 'counts': faces.counts(), 'learned_from': len(learn), 'notes': list(faces.notes)}
-    info = {'recipe': asdict(recipe), 'command': command or f'train({recipe!r}, faces, {folder.name!r})', 'versions': versions(), 'data': data}
+    if faces.size != recipe.size:
+        raise FerError(f"The faces are {faces.size} pixels wide: load them with size={recipe.size}, as the recipe says.")
+    data = {'origin': faces.origin, 'labels': list(faces.names), 'counts': faces.counts(),
+            'learned_from': len(learn), 'notes': list(faces.notes)}
+    command = command or f'train({recipe!r}, faces, {folder.name!r})'
+    info = {'recipe': asdict(recipe), 'command': command, 'versions': versions(), 'data': data}
     state = _start(folder, recipe, info)
     if state['epoch'] >= recipe.epochs or state['stopped']: return Run(folder)
     batches = _Batches(learn, recipe, state['epoch'])

@@ -37,7 +37,7 @@ setup(
     author_email=cfg['author_email'],
     url=cfg['git_url'],
     license='Apache-2.0',
-    license_files=['LICENSE'],
+    license_files=['LICENSE', 'NOTICE'],
     keywords=cfg['keywords'],
     classifiers=['Development Status :: 4 - Beta', 'Intended Audience :: Developers', 'Natural Language :: English',
                  *(f'Programming Language :: Python :: 3.{minor}' for minor in (10, 11, 12, 13))],

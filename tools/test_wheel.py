@@ -11,7 +11,7 @@ from shutil import copy, copytree, ignore_patterns
 from common import ROOT
 
 LIMIT = 20e6
-PARTS = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'settings.ini', 'README.md', 'LICENSE', 'CHANGELOG.md',
+PARTS = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'settings.ini', 'README.md', 'LICENSE', 'NOTICE', 'CHANGELOG.md',
          'CONTRIBUTING.md', 'fer_nb', 'models')
 
 

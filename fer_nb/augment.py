@@ -19,7 +19,8 @@ def _matrices(n, size, rng, rotation, zoom, shift, flip):
     angle = np.deg2rad(rng.uniform(-rotation, rotation, n))
     scale = 1/rng.uniform(1-zoom, 1+zoom, n)
     mirror = np.where(rng.random(n) < .5, -1., 1.) if flip else np.ones(n)
-    c, move = (size-1)/2, rng.uniform(-shift, shift, (n, 2))*size
+    move = rng.uniform(-shift, shift, (n, 2))*size
+    c = (size-1)/2
     m = np.empty((n, 2, 3), np.float32)
     m[:, 0, 0], m[:, 0, 1] = scale*np.cos(angle)*mirror, -scale*np.sin(angle)
     m[:, 1, 0], m[:, 1, 1] = scale*np.sin(angle)*mirror,  scale*np.cos(angle)
@@ -31,8 +32,9 @@ def _warp(images, rng, rotation, zoom, shift, flip):
     "One affine warp an image -> float32 (N, S, S)."
     n, size = images.shape[:2]
     out = np.empty(images.shape, np.uint8)
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     for i,m in enumerate(_matrices(n, size, rng, rotation, zoom, shift, flip)):
-        cv2.warpAffine(images[i], m, (size, size), out[i], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REFLECT_101)
+        cv2.warpAffine(images[i], m, (size, size), out[i], how, cv2.BORDER_REFLECT_101)
     return out.astype(np.float32)
 
 def _light(x, rng, amount):
@@ -44,21 +46,25 @@ def _light(x, rng, amount):
     x += 128*offset - mean*gain
     return np.clip(x, 0, 255, out=x)
 
+# %% ../nbs/02_augment.ipynb #f508c1b2
 def _erase(x, rng, probability):
     "A rectangle of noise over 2 to 20 % of some of the images, in place."
     n, size = x.shape[:2]
-    area, ratio = rng.uniform(.02, .2, n)*size*size, np.exp(rng.uniform(-1, 1, n))
+    area = rng.uniform(.02, .2, n)*size*size
+    ratio = np.exp(rng.uniform(-1, 1, n))
     h, w = (np.clip(np.sqrt(o), 1, size).astype(int) for o in (area*ratio, area/ratio))
     top, left = ((rng.random(n)*(size - o + 1)).astype(int) for o in (h, w))
-    noise = rng.integers(0, 256, (size, size), np.uint8)          # one sheet a batch, cut at another place each time
+    noise = rng.integers(0, 256, (size, size), np.uint8)          # one sheet a batch, cut at one corner or the other
     for i in np.flatnonzero(rng.random(n) < probability):
-        x[i, top[i]:top[i]+h[i], left[i]:left[i]+w[i]] = noise[:h[i], :w[i]] if i % 2 else noise[size-h[i]:, size-w[i]:]
+        piece = noise[:h[i], :w[i]] if i % 2 else noise[size-h[i]:, size-w[i]:]
+        x[i, top[i]:top[i]+h[i], left[i]:left[i]+w[i]] = piece
     return x
 
 def _mixup(x, targets, rng, alpha):
     "Each image with another of the batch, in a proportion from Beta(alpha, alpha)."
     share = rng.beta(alpha, alpha, len(x)).astype(np.float32)
-    share, other = np.maximum(share, 1-share), rng.permutation(len(x))
+    share = np.maximum(share, 1-share)                            # the larger share stays where it was
+    other = rng.permutation(len(x))
     def mix(a):
         s = share.reshape(-1, *[1]*(a.ndim-1))
         other_half = a[other]
@@ -90,8 +96,8 @@ class Augment:
     ):                           # float32 0-255 (N, S, S, 1), float32 (N, classes)
         "A changed batch; the arguments stay as they are."
         targets = targets.astype(np.float32)
-        warps = self.rotation or self.zoom or self.shift or self.flip
-        x = _warp(images, rng, self.rotation, self.zoom, self.shift, self.flip) if warps else images.astype(np.float32)
+        moves = self.rotation, self.zoom, self.shift, self.flip
+        x = _warp(images, rng, *moves) if any(moves) else images.astype(np.float32)
         if self.light: x = _light(x, rng, self.light)
         if self.erase: x = _erase(x, rng, self.erase)
         if self.mixup: x, targets = _mixup(x, targets, rng, self.mixup)
@@ -112,4 +118,5 @@ def augment_named(
     if isinstance(name, Augment): return name
     try: return Augment(**name) if isinstance(name, dict) else AUGMENTS[name]
     except (KeyError, TypeError):
-        raise FerError(f"There is no augmentation {name!r}: choose one of {', '.join(AUGMENTS)}, or give the fields of Augment.") from None
+        raise FerError(f"There is no augmentation {name!r}: choose one of {', '.join(AUGMENTS)}, "
+                       "or give the fields of Augment.") from None

@@ -8,31 +8,48 @@ __all__ = ['app', 'data_app', 'picture_files', 'predict', 'models', 'evaluate', 
 # %% ../nbs/15_cli.ipynb #e3f2ea7c
 import csv
 import glob
+import io
 import json
 import os
 import shlex
 import sys
 from pathlib import Path
-from typing import List, Optional
+from typing import Annotated, List, Optional
 
 import typer
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from .core import FerError, need, replacing
 
 # %% ../nbs/15_cli.ipynb #27f4c99b
-app = typer.Typer(help="Facial-expression recognition: read faces, train and evaluate networks.", no_args_is_help=True, add_completion=False,
-                  pretty_exceptions_enable=False, rich_markup_mode=None)
-_out, _err = Console(), Console(stderr=True, soft_wrap=True)
-
+app = typer.Typer(help="Facial-expression recognition: read faces, train and evaluate networks.",
+                  no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+_out = Console(highlight=False, markup=False, emoji=False, force_jupyter=False)  # a file may be called a[b].jpg
+_err = Console(highlight=False, markup=False, emoji=False, force_jupyter=False, stderr=True, soft_wrap=True)
 
 _MODEL = "A shipped model's name, or a path to a .tflite with its card beside it; the default model if left out."
 _DATA = "FER-2013 as CSV, folders or zip; RAF-DB; CK+48; or any folder of class folders."
+_JSON = "Write the figures as JSON to this file, - for the terminal."
+_FLIP = "Average with the mirrored face: a little better, twice the time."
+
+def _progress(items, what, hidden=False):
+    "`items`, with a bar on the terminal while they are worked through."
+    hidden = hidden or not sys.stderr.isatty()
+    return track(items, what, console=_err, transient=True, disable=hidden)
+
+@app.callback(invoke_without_command=True)
+def _top(version:bool = typer.Option(False, '--version', help="Print the version.")):
+    if version:
+        from fer_nb import __version__
+        print(f'fer_nb {__version__}')
+        raise typer.Exit()
 
 # %% ../nbs/15_cli.ipynb #29f22521
 _SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif', '.pgm', '.ppm')
+
+def _expand(pattern): return sorted(map(Path, glob.glob(pattern, recursive=True))) or [Path(pattern)]
 
 def picture_files(
     arguments, # Files, folders and patterns
@@ -41,13 +58,18 @@ def picture_files(
     files = []
     for arg in map(str, arguments):
         if os.path.isdir(arg):
-            inside = sorted(p for p in Path(arg).rglob('*') if p.suffix.lower() in _SUFFIXES and not p.name.startswith('.'))
+            inside = [p for p in Path(arg).rglob('*') if p.suffix.lower() in _SUFFIXES and not p.name.startswith('.')]
             if not inside: raise FerError(f"The folder {arg} holds no pictures ({', '.join(_SUFFIXES)}).")
-            files += inside
-        else: files += sorted(map(Path, glob.glob(arg, recursive=True))) if not os.path.exists(arg) and glob.has_magic(arg) else [Path(arg)]
+            files += sorted(inside)
+        elif glob.has_magic(arg) and not os.path.exists(arg): files += _expand(arg)
+        else: files.append(Path(arg))
     return list(dict.fromkeys(files))
 
 # %% ../nbs/15_cli.ipynb #8a54d7e1
+def _make_folder(path):
+    try: path.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise FerError(f"The folder {path} cannot be made: {e.strerror}.") from None
+
 def _write_text(target, text):
     "Text to a file, whole or not at all, or to stdout for `-`."
     if str(target) == '-': return print(text)
@@ -58,27 +80,39 @@ def _rows(results, labels):
     keys = ['file', 'face', 'x', 'y', 'width', 'height', 'score', 'label', 'confidence', *labels]
     for path,faces in results:
         if not faces: yield dict.fromkeys(keys, '') | {'file': str(path), 'face': 0}
-        for i,d in enumerate((f.to_dict() for f in faces), 1):
-            yield dict(zip(keys, [str(path), i, *d['box'], d['score'], d['label'], d['confidence'], *d['probabilities'].values()]))
+        for i,face in enumerate(faces, 1):
+            d = face.to_dict()
+            values = [str(path), i, *d['box'], d['score'], d['label'], d['confidence'], *d['probabilities'].values()]
+            yield dict(zip(keys, values))
 
 def _csv_text(rows):
-    import io
-    rows, buffer = list(rows), io.StringIO()
-    if rows:
-        out = csv.DictWriter(buffer, list(rows[0]), lineterminator='\n')
-        out.writeheader(); out.writerows(rows)
-    return buffer.getvalue().rstrip('\n')
+    rows = list(rows)
+    if not rows: return ''
+    text = io.StringIO()
+    out = csv.DictWriter(text, list(rows[0]), lineterminator='\n')
+    out.writeheader()
+    out.writerows(rows)
+    return text.getvalue().rstrip('\n')
+
+# %% ../nbs/15_cli.ipynb #d3409d0f
+def _json_text(results):
+    pictures = [{'file': str(path), 'faces': [f.to_dict() for f in faces]} for path,faces in results]
+    return json.dumps(pictures, indent=1)
 
 def _face_table(results):
-    table = Table('file', 'face', 'emotion', 'confidence', 'next', 'box (x, y, w, h)', box=None, pad_edge=False)
+    "A row a face: its emotion, the next likely one, and where it is."
+    table = Table(Column('file', overflow='fold'), 'face', 'emotion', 'confidence', 'next',
+                  Column('box (x, y, w, h)', no_wrap=True), box=None, pad_edge=False)
     for path,faces in results:
         if not faces: table.add_row(str(path), '-', 'no face found')
         for i,f in enumerate(faces, 1):
             second = f.probabilities.argsort()[-2]
-            table.add_row(str(path), str(i), f.label, f'{f.confidence:.0%}', f'{f.labels[second]} {f.probabilities[second]:.0%}', ', '.join(f'{o:.0f}' for o in f.box))
+            other = f'{f.labels[second]} {f.probabilities[second]:.0%}'
+            box = ', '.join(f'{o:.0f}' for o in f.box)
+            table.add_row(str(path), str(i), f.label, f'{f.confidence:.0%}', other, box)
     return table
 
-# %% ../nbs/15_cli.ipynb #91c681a8
+# %% ../nbs/15_cli.ipynb #2ee1977e
 def _annotated_name(path, taken):
     "A file name for the annotated copy that none of `taken` has."
     name, n = f'{path.stem}_faces.jpg', 2
@@ -87,17 +121,20 @@ def _annotated_name(path, taken):
     return name
 
 def _annotate(image, faces, target, shape):
+    "Writes the picture with its faces drawn into it."
     import cv2
     from fer_nb.draw import draw_faces
     done, data = cv2.imencode('.jpg', draw_faces(image, faces, shape=shape), [cv2.IMWRITE_JPEG_QUALITY, 92])
-    if not done: raise FerError(f"{target} cannot be written as JPEG: the picture is {image.shape[1]}x{image.shape[0]} pixels.")
+    if not done:
+        height, width = image.shape[:2]
+        raise FerError(f"{target} cannot be written as JPEG: the picture is {width}x{height} pixels.")
     with replacing(target) as part: part.write_bytes(data.tobytes())
 
 def _read_pictures(recognizer, files, crops, out, shape):
     "[(path, faces)] of the good files, [message] of the bad ones; writes the annotated copies on the way."
     from fer_nb.image import open_image
     results, bad, taken = [], [], set()
-    for path in track(files, 'reading faces', console=_err, transient=True, disable=len(files) < 3 or not _err.is_terminal):
+    for path in _progress(files, 'reading faces', hidden=len(files) < 3):
         try:
             image = open_image(path)
             faces = recognizer.crops([image]) if crops else recognizer(image)
@@ -106,15 +143,16 @@ def _read_pictures(recognizer, files, crops, out, shape):
         except FerError as e: bad.append(str(e))
     return results, bad
 
+# %% ../nbs/15_cli.ipynb #f4bc3549
 @app.command()
 def predict(
     images:List[str] = typer.Argument(help="Pictures, folders or patterns.", show_default=False),
     model:Optional[str] = typer.Option(None, help=_MODEL),
     detector:str = typer.Option('auto', help="auto, blazeface, haar, mtcnn, or the path to a YuNet .onnx file."),
-    min_face:Optional[int] = typer.Option(None, help="Smallest face sought, in pixels; by default about a twentieth of the picture."),
+    min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/20 of the picture."),
     min_score:Optional[float] = typer.Option(None, help="Least score of the detector; its own by default."),
     crops:bool = typer.Option(False, '--crops', help="The pictures are tight crops of one face each: do not detect."),
-    flip:bool = typer.Option(False, '--flip', help="Average with the mirrored face: a little better, twice the time."),
+    flip:bool = typer.Option(False, '--flip', help=_FLIP),
     json_:Optional[str] = typer.Option(None, '--json', help="Write JSON to this file, - for the terminal."),
     csv_:Optional[str] = typer.Option(None, '--csv', help="Write CSV to this file, - for the terminal."),
     out:Optional[Path] = typer.Option(None, help="Folder for annotated copies of the pictures."),
@@ -123,21 +161,27 @@ def predict(
     "Find the faces in pictures and read their emotions."
     from fer_nb.recognize import EmotionRecognizer
     if shape not in ('rectangle', 'circle'): raise FerError(f"shape {shape!r} is unknown: choose rectangle or circle.")
-    files, recognizer = picture_files(images), EmotionRecognizer(model, detector, min_face, min_score, flip)
+    files = picture_files(images)
+    recognizer = EmotionRecognizer(model, detector, min_face, min_score, flip)
     if out: _make_folder(out)
     results, bad = _read_pictures(recognizer, files, crops, out, shape)
-    if json_: _write_text(json_, json.dumps([{'file': str(p), 'faces': [f.to_dict() for f in faces]} for p,faces in results], indent=1))
+    if json_: _write_text(json_, _json_text(results))
     if csv_: _write_text(csv_, _csv_text(_rows(results, recognizer.classifier.labels)))
     if results and '-' not in (json_, csv_): _out.print(_face_table(results))
     if out and results: _err.print(f"{len(results)} annotated {'copy' if len(results) == 1 else 'copies'} in {out}/")
-    if bad: raise FerError('\n'.join(bad) if len(bad) == 1 else f"{len(bad)} of {len(files)} files could not be read:\n" + '\n'.join(bad))
-
-def _make_folder(path):
-    try: path.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise FerError(f"The folder {path} cannot be made: {e.strerror}.") from None
+    if len(bad) > 1: bad.insert(0, f"{len(bad)} of {len(files)} files could not be read:")
+    if bad: raise FerError('\n'.join(bad))
 
 # %% ../nbs/15_cli.ipynb #a9f33295
 def _ms(value): return '-' if value is None else f'{value:.2f}'
+
+def _card_row(card, default):
+    "The cells of a model's row."
+    e = card['evaluation']
+    low, high = e['accuracy_ci']
+    return (card.name + (' *' if default else ''), f"{e['accuracy']:.1%}", f"{100*low:.1f}-{100*high:.1f}",
+            f"{e['macro_f1']:.1%}", f"{card['parameters']:,}", f"{card['multiply_adds']/1e6:.1f} M",
+            f"{card['file']['bytes']/1000:,.0f}", _ms(card['milliseconds']))
 
 @app.command()
 def models(
@@ -147,19 +191,17 @@ def models(
     from fer_nb.zoo import DEFAULT, list_models
     cards = list_models()
     if json_: return print(json.dumps([dict(c) for c in cards], indent=1))
-    table = Table('model', 'accuracy', '95 %', 'macro F1', 'parameters', 'mult-adds', 'kB', 'ms', box=None, pad_edge=False)
-    for c in cards:
-        e = c['evaluation']
-        low, high = e['accuracy_ci']
-        table.add_row(c.name + ' (default)'*(c.name == DEFAULT), f"{e['accuracy']:.1%}", f"{100*low:.1f}-{100*high:.1f}", f"{e['macro_f1']:.1%}",
-                      f"{c['parameters']:,}", f"{c['multiply_adds']/1e6:.1f} M", f"{c['file']['bytes']/1000:,.0f}", _ms(c['milliseconds']))
+    columns = ('model', 'accuracy', '95 %', 'macro F1', 'parameters', 'mult-adds', 'kB', 'ms')
+    table = Table(*columns, box=None, pad_edge=False)
+    for c in cards: table.add_row(*_card_row(c, c.name == DEFAULT))
     _out.print(table)
-    _out.print("Figures on FER-2013's PublicTest, one crop a face; ms: one face, one thread, on the machine that wrote the card.")
+    _out.print("Figures on FER-2013's PublicTest, one crop a face; ms: one face, one thread, "
+               "on the machine that wrote the card. * the default.", soft_wrap=True)
 
 # %% ../nbs/15_cli.ipynb #756a574c
 def _load(path, size, names=None):
     from fer_nb.data import load
-    return load(path, size, names, progress=lambda o: track(o, 'reading pictures', console=_err, transient=True, disable=not _err.is_terminal))
+    return load(path, size, names, progress=lambda files: _progress(files, 'reading pictures'))
 
 @app.command()
 def evaluate(
@@ -167,19 +209,25 @@ def evaluate(
     model:Optional[str] = typer.Option(None, help=_MODEL),
     split:str = typer.Option('public', help="public, private, validation, test, train or all."),
     flip:bool = typer.Option(False, '--flip', help="Average with the mirrored face."),
-    json_:Optional[str] = typer.Option(None, '--json', help="Write the figures as JSON to this file, - for the terminal."),
-    out:Optional[Path] = typer.Option(None, help="Folder for figures.json, the confusion matrix and the reliability diagram."),
+    json_:Optional[str] = typer.Option(None, '--json', help=_JSON),
+    out:Optional[Path] = typer.Option(None, help="Folder for figures.json, confusion matrix and reliability diagram."),
 ):
     "Measure a model: accuracy, F1, confusion, calibration."
     from fer_nb.emotions import EMOTIONS
     from fer_nb.evaluate import evaluate_model
     from fer_nb.zoo import load_model
     classifier = load_model(model, threads=2)
-    faces = _load(data, classifier.size, None if classifier.labels == EMOTIONS else classifier.labels)
+    own_labels = None if classifier.labels == EMOTIONS else classifier.labels
+    faces = _load(data, classifier.size, own_labels)
     report = evaluate_model(classifier, faces, split, flip)
-    if json_: _write_text(json_, json.dumps({'model': classifier.card.name, 'data': faces.origin, 'flip': flip, **report.to_dict()}, indent=1))
-    if out: _make_folder(out); report.save(out)
-    if json_ != '-': print(f"{classifier.card.name} on {faces.origin}, split {split}\n{report.table()}")
+    name = classifier.card.name
+    if json_:
+        figures = {'model': name, 'data': faces.origin, 'flip': flip, **report.to_dict()}
+        _write_text(json_, json.dumps(figures, indent=1))
+    if out:
+        _make_folder(out)
+        report.save(out)
+    if json_ != '-': print(f"{name} on {faces.origin}, split {split}\n{report.table()}")
 
 # %% ../nbs/15_cli.ipynb #f92c42c1
 def _parse(text):
@@ -189,22 +237,55 @@ def _parse(text):
     except json.JSONDecodeError: raise FerError(f"The option {text!r} is not of the form name=number.") from None
 
 def _recipe(base, arch, options, **changes):
+    "The recipe called `base`, or the default one, with the changes that are not None."
     from dataclasses import replace
     from fer_nb.train import RECIPES, Recipe
-    if base is not None and base not in RECIPES: raise FerError(f"There is no recipe {base!r}: choose one of {', '.join(RECIPES)}.")
+    if base is not None and base not in RECIPES:
+        raise FerError(f"There is no recipe {base!r}: choose one of {', '.join(RECIPES)}.")
     recipe = RECIPES[base] if base else Recipe()
     if arch: changes['arch'] = arch
     if options: changes['options'] = dict(map(_parse, options))
     return replace(recipe, **{k: v for k,v in changes.items() if v is not None})
 
 def _for_training():
-    "Import the training side; oneDNN makes convolutions on any CPU twice as fast, and TensorFlow reads this when it is imported."
+    "Import the training side. oneDNN makes convolutions twice as fast; TensorFlow reads this when it is imported."
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     from fer_nb.zoo import _native_silence
     with _native_silence():                                   # TensorFlow's own remarks on processors and drivers
-        need('keras', 'train'); need('sklearn', 'train')
+        need('keras', 'train')
+        need('sklearn', 'train')
 
+# %% ../nbs/15_cli.ipynb #bf873698
+def _option(kind, help): return Annotated[Optional[kind], typer.Option(help=help)]
+
+_Epochs = _option(int, "Passes over the faces, at most.")
+_Batch = _option(int, "Faces a step.")
+_Size = _option(int, "Side of the faces: 48 or 28, say.")
+_Optimizer = _option(str, "adam, adamw or sgd.")
+_Rate = _option(float, "Highest learning rate.")
+_Schedule = _option(str, "plateau, cosine or constant.")
+_Warmup = _option(float, "Epochs of linear rise.")
+_Decay = _option(float, "Decoupled weight decay, with adamw and sgd.")
+_Smoothing = _option(float, "Label smoothing.")
+_Weights = _option(str, "none or balanced.")
+_Average = _option(float, "Momentum of the weights' average.")
+_Precision = _option(str, "float32 or bfloat16.")
+_Augment = _option(str, "none, classic, light or strong.")
+_Distinct = _option(bool, "Drop exact copies from the training split.")
+_Patience = _option(int, "0 never stops early.")
+_Validation = _option(str, "The split to choose on.")
+_Seed = _option(int, "Of all randomness.")
+
+def _fit(plan, faces, folder, quiet):
+    "Train, or go on where the run in `folder` was interrupted, and say how good it became."
+    from fer_nb.train import train
+    live = sys.stdout.isatty() and not quiet
+    run = train(plan, faces, folder, command=shlex.join(['fer-nb', *sys.argv[1:]]), verbose=1 if live else 2)
+    epochs, best = len(run.history['epoch']), max(run.history['val_accuracy'])
+    print(f"{plan.arch}: {epochs} epochs, best {plan.validation} accuracy {best:.2%}; the run is in {folder}")
+
+# %% ../nbs/15_cli.ipynb #59dce6cb
 @app.command()
 def train(
     data:Path = typer.Option(..., help=_DATA, show_default=False),
@@ -212,28 +293,24 @@ def train(
     arch:Optional[str] = typer.Option(None, help="lenet, alexnet, simple_cnn, four_conv or mlp."),
     option:Optional[List[str]] = typer.Option(None, help="Of the architecture, as width=0.5; may be repeated."),
     out:Optional[Path] = typer.Option(None, help="Folder of the run; runs/ARCH by default."),
-    export_to:Optional[Path] = typer.Option(None, '--export', help="When done, write the model with its card to this folder."),
+    export_to:Optional[Path] = typer.Option(None, '--export', help="When done, write model and card to this folder."),
     precision_out:str = typer.Option('int8', '--export-precision', help="int8 or float32."),
-    epochs:Optional[int] = typer.Option(None), batch:Optional[int] = typer.Option(None), size:Optional[int] = typer.Option(None, help="Side of the faces: 48 or 28, say."),
-    optimizer:Optional[str] = typer.Option(None, help="adam, adamw or sgd."), rate:Optional[float] = typer.Option(None, help="Highest learning rate."),
-    schedule:Optional[str] = typer.Option(None, help="plateau, cosine or constant."), warmup:Optional[float] = typer.Option(None, help="Epochs of linear rise."),
-    weight_decay:Optional[float] = typer.Option(None), smoothing:Optional[float] = typer.Option(None, help="Label smoothing."),
-    class_weights:Optional[str] = typer.Option(None, help="none or balanced."), average:Optional[float] = typer.Option(None, help="Momentum of the weights' average."),
-    precision:Optional[str] = typer.Option(None, help="float32 or bfloat16."), augment:Optional[str] = typer.Option(None, help="none, classic, light or strong."),
-    distinct:Optional[bool] = typer.Option(None, help="Drop exact copies from the training split."), patience:Optional[int] = typer.Option(None, help="0 never stops early."),
-    validation:Optional[str] = typer.Option(None, help="The split to choose on."), seed:Optional[int] = typer.Option(None),
+    epochs:_Epochs=None, batch:_Batch=None, size:_Size=None,
+    optimizer:_Optimizer=None, rate:_Rate=None, schedule:_Schedule=None, warmup:_Warmup=None,
+    weight_decay:_Decay=None, smoothing:_Smoothing=None, class_weights:_Weights=None, average:_Average=None,
+    precision:_Precision=None, augment:_Augment=None, distinct:_Distinct=None, patience:_Patience=None,
+    validation:_Validation=None, seed:_Seed=None,
     quiet:bool = typer.Option(False, '--quiet', help="One line an epoch."),
 ):
     "Train a network; the same command goes on where it was interrupted."
     _for_training()
-    from fer_nb.train import train as fit
-    plan = _recipe(recipe, arch, option, epochs=epochs, batch=batch, size=size, optimizer=optimizer, rate=rate, schedule=schedule, warmup=warmup,
-                   weight_decay=weight_decay, smoothing=smoothing, class_weights=class_weights, average=average, precision=precision,
-                   augment=augment, distinct=distinct, patience=patience, validation=validation, seed=seed)
-    folder, faces = out or Path('runs')/plan.arch, _load(data, plan.size)
-    run = fit(plan, faces, folder, command=shlex.join(['fer-nb', *sys.argv[1:]]), verbose=2 if quiet or not sys.stdout.isatty() else 1)
-    best = max(run.history['val_accuracy'])
-    print(f"{plan.arch}: {len(run.history['epoch'])} epochs, best {plan.validation} accuracy {best:.2%}; the run is in {folder}")
+    plan = _recipe(recipe, arch, option, epochs=epochs, batch=batch, size=size, optimizer=optimizer, rate=rate,
+                   schedule=schedule, warmup=warmup, weight_decay=weight_decay, smoothing=smoothing,
+                   class_weights=class_weights, average=average, precision=precision, augment=augment,
+                   distinct=distinct, patience=patience, validation=validation, seed=seed)
+    folder = out or Path('runs')/plan.arch
+    faces = _load(data, plan.size)
+    _fit(plan, faces, folder, quiet)
     if export_to: _export(folder, export_to, folder.name, faces, precision_out)
 
 # %% ../nbs/15_cli.ipynb #48cc2e04
@@ -242,7 +319,8 @@ def _export(folder, out, name, faces, precision):
     _make_folder(out)
     card = export_run(folder, name, faces, out, precision)
     e = card['evaluation']
-    print(f"{card.model_path}: {card['file']['bytes']/1000:,.0f} kB, {precision}, {e['split']} accuracy {e['accuracy']:.2%}")
+    size = f"{card['file']['bytes']/1000:,.0f} kB"
+    print(f"{card.model_path}: {size}, {precision}, {e['split']} accuracy {e['accuracy']:.2%}")
 
 @app.command()
 def export(
@@ -269,7 +347,7 @@ def _data(): pass
 def data_audit(
     path:Path = typer.Argument(help=_DATA, show_default=False),
     size:int = typer.Option(48, help="Side of the faces, pixels."),
-    json_:Optional[str] = typer.Option(None, '--json', help="Write the findings as JSON to this file, - for the terminal."),
+    json_:Optional[str] = typer.Option(None, '--json', help=_JSON),
     plot:Optional[Path] = typer.Option(None, help="Write a plot to this PNG file."),
 ):
     "Count classes, duplicates within and across splits, conflicting labels, blank pictures."
@@ -282,18 +360,11 @@ def data_audit(
     if json_ != '-': print(f"{faces.origin}\n{audit_table(found)}")
 
 # %% ../nbs/15_cli.ipynb #88a893c1
-@app.callback(invoke_without_command=True)
-def _top(version:bool = typer.Option(False, '--version', help="Print the version.")):
-    if version:
-        from fer_nb import __version__
-        print(f'fer_nb {__version__}')
-        raise typer.Exit()
-
 def main():
     "The entry point `fer-nb`."
     try: app()
     except FerError as e:
-        _err.print(f"Error: {e}", markup=False, highlight=False)
+        _err.print(f"Error: {e}")
         sys.exit(2)
     except KeyboardInterrupt:
         _err.print("Interrupted: give the same command again to go on.")

@@ -21,10 +21,11 @@ def need(
     extra:str,  # The extra of `fer_nb` that brings it
 ):
     "Import `module` and return it, or raise `FerError` with the command that installs it."
+    package = module.split('.')[0]
     try: return importlib.import_module(module)
     except ImportError as e:
-        if e.name and e.name.split('.')[0] != module.split('.')[0]: raise
-        raise FerError(f"This needs the package {module.split('.')[0]}: pip install 'fer_nb[{extra}]'.") from None
+        if e.name and e.name.split('.')[0] != package: raise
+        raise FerError(f"This needs the package {package}: pip install 'fer_nb[{extra}]'.") from None
 
 # %% ../nbs/00_core.ipynb #267d6ba7
 @contextmanager
@@ -34,6 +35,9 @@ def replacing(
     "A temporary path beside `path` (same suffix) that takes its place when the block ends without an error."
     path = Path(path)
     if not path.parent.is_dir(): raise FerError(f"The folder {path.parent} does not exist: create it first.")
+    if path.is_dir(): raise FerError(f"{path} is a folder: give the name of a file.")
+    if not os.access(path.parent, os.W_OK):
+        raise FerError(f"The folder {path.parent} cannot be written to: choose another.")
     part = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
     try:
         yield part
@@ -44,4 +48,5 @@ def replacing(
 def models_dir():
     "The folder of the shipped models: inside the installed package, or at the top of the checkout."
     here = Path(__file__).resolve().parent
-    return here/'shipped' if (here/'shipped').is_dir() else here.parent/'models'
+    shipped = here/'shipped'
+    return shipped if shipped.is_dir() else here.parent/'models'

@@ -8,22 +8,53 @@ __all__ = ['Faces', 'draw_face', 'drawn_faces', 'show_faces', 'read_csv', 'read_
 
 # %% ../nbs/01_data.ipynb #69443649
 import csv
+import hashlib
 import re
 import sys
 import zipfile
+import zlib
+from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
 
 from .core import FerError, need
-from .emotions import EMOTIONS, FER2013_CODES, FERPLUS_COLUMNS, RAFDB_CODES, canonical
+from .emotions import EMOTIONS, FER2013_CODES, FERPLUS_COLUMNS, RAFDB_CODES, canonical, colour_of
 from .image import open_image, to_grey
 
 # %% ../nbs/01_data.ipynb #25669b79
+_SPLIT_ORDER = ('train', 'public', 'private', 'validation', 'test', 'all')
+
+class _Splits:
+    "What `Faces` knows about its splits; wants `images`, `labels`, `split`, `names` and `origin`."
+    def __len__(self): return len(self.images)
+
+    @property
+    def size(self): return self.images.shape[1]
+
+    @property
+    def splits(self):
+        "The splits there are, training first."
+        rank = {s: i for i,s in enumerate(_SPLIT_ORDER)}
+        return tuple(sorted(set(self.split.tolist()), key=lambda o: (rank.get(o, len(rank)), o)))
+
+    def of(self, split):
+        "Those of one split; raises `FerError` that names the splits there are."
+        if split not in self.splits:
+            raise FerError(f"{self.origin or 'The data'} has no split {split!r}: it has {', '.join(self.splits)}.")
+        return self[self.split == split]
+
+    def counts(self):
+        "{split: {label name: number}}"
+        count = lambda split, label: int(((self.split == split) & (self.labels == label)).sum())
+        return {s: {name: count(s, i) for i,name in enumerate(self.names)} for s in self.splits}
+
+# %% ../nbs/01_data.ipynb #dec83bab
 @dataclass(frozen=True)
-class Faces:
+class Faces(_Splits):
     "Labelled faces of one dataset."
     images:np.ndarray       # uint8 (N, S, S)
     labels:np.ndarray       # int64 (N,), positions in `names`
@@ -34,34 +65,16 @@ class Faces:
     notes:tuple = ()        # What was left out, and why
     soft:np.ndarray = None  # float32 (N, classes): label distributions, where people voted
 
-    def __len__(self): return len(self.images)
-
     def __getitem__(self, which):
         "Those that a mask, slice or index array picks, as `Faces`."
         soft = None if self.soft is None else self.soft[which]
-        return replace(self, images=self.images[which], labels=self.labels[which], split=self.split[which], source=self.source[which], soft=soft)
-
-    @property
-    def size(self): return self.images.shape[1]
-
-    @property
-    def splits(self):
-        "The splits there are, training first."
-        order = ('train', 'public', 'private', 'validation', 'test', 'all')
-        return tuple(sorted(set(self.split.tolist()), key=lambda o: (order.index(o) if o in order else len(order), o)))
-
-    def of(self, split):
-        "Those of one split; raises `FerError` that names the splits there are."
-        if split not in self.splits: raise FerError(f"{self.origin or 'The data'} has no split {split!r}: it has {', '.join(self.splits)}.")
-        return self[self.split == split]
-
-    def counts(self):
-        "{split: {label name: number}}"
-        return {s: {n: int(((self.split == s) & (self.labels == i)).sum()) for i,n in enumerate(self.names)} for s in self.splits}
+        return replace(self, images=self.images[which], labels=self.labels[which], split=self.split[which],
+                       source=self.source[which], soft=soft)
 
     def targets(self):
         "float32 (N, classes): the votes where there are some, else one-hot."
-        return np.eye(len(self.names), dtype=np.float32)[self.labels] if self.soft is None else self.soft
+        if self.soft is not None: return self.soft
+        return np.eye(len(self.names), dtype=np.float32)[self.labels]
 
     def __repr__(self):
         parts = ', '.join(f'{s} {n:,}' for s in self.splits if (n := (self.split == s).sum()))
@@ -74,30 +87,38 @@ _LOOKS = {'angry':    (-.05, -.45,  .65,  .75, -.25, .00), 'disgust': (-.02, -.2
           'neutral':  ( .03,  .00, 1.00,  .80,  .00, .00), 'sad':     ( .04,  .50,  .60,  .75, -.65, .00),
           'surprise': ( .18,  .10, 1.60,  .45,  .00, .95)}
 
-def draw_face(
-    emotion:str,              # One of `EMOTIONS`
-    size:int=48,              # Side in pixels
-    rng:np.random.Generator=None, # Variation; none gives the plain look
-) -> np.ndarray:              # uint8 (size, size)
-    "A drawn face with the look of `emotion`."
-    vary = (lambda s: rng.normal(0, s)) if rng else (lambda s: 0.)
-    brow, slope, eye, width, curve, gape = (v + vary(.05) for v in _LOOKS[emotion])
-    u, tone, ink = 4*size*(1 + vary(.05)), 185 + vary(18), 45 + abs(vary(20))     # drawn at four times the size
-    cx, cy = 2*size*(1 + vary(.06)), 2*size*(1 + vary(.06))
-    img = np.full((4*size, 4*size), np.clip(110 + vary(40), 20, 235), np.uint8)
-    at = lambda x, y: (round(cx + x*u), round(cy + y*u))
-    cv2.ellipse(img, at(0, 0), (round(.36*u), round(.45*u)), 0, 0, 360, tone, -1, cv2.LINE_AA)
-    thick = max(2, round(.022*u))
-    for side in (-1, 1):
-        cv2.ellipse(img, at(.16*side, -.1), (round(.07*u), max(2, round(.045*u*eye))), 0, 0, 360, 245, -1, cv2.LINE_AA)
-        cv2.circle(img, at(.16*side, -.1), max(2, round(.032*u*min(eye, 1))), ink, -1, cv2.LINE_AA)
-        inner, outer = at(.07*side, -.2 - brow - .12*slope), at(.25*side, -.2 - brow + .12*slope)
-        cv2.line(img, inner, outer, ink, thick, cv2.LINE_AA)
-    t = np.linspace(-1, 1, 25)
-    lip = lambda bend: np.array([at(.15*width*o, .24 + bend*(1 - o*o)) for o in t])
+def _ellipse(img, centre, across, down, tone):
+    cv2.ellipse(img, centre, (round(across), round(down)), 0, 0, 360, tone, -1, cv2.LINE_AA)
+
+def _draw_mouth(img, at, width, curve, gape, ink, thick):
+    "Two bent lips and what is between them, in place; `at` places a point of the face in the picture."
+    def lip(bend): return np.array([at(.15*width*o, .24 + bend*(1 - o*o)) for o in np.linspace(-1, 1, 25)])
     low, high = lip(.12*curve + .14*gape), lip(.12*curve - .06*gape)
     cv2.fillPoly(img, [np.vstack([low, high[::-1]])], ink, cv2.LINE_AA)
     cv2.polylines(img, [low, high], False, ink, thick, cv2.LINE_AA)
+
+# %% ../nbs/01_data.ipynb #2f3c4c09
+def draw_face(
+    emotion:str,                  # One of `EMOTIONS`
+    size:int=48,                  # Side in pixels
+    rng:np.random.Generator=None, # Variation; none gives the plain look
+) -> np.ndarray:                  # uint8 (size, size)
+    "A drawn face with the look of `emotion`."
+    def vary(spread): return rng.normal(0, spread) if rng else 0.
+    def at(x, y): return round(cx + x*u), round(cy + y*u)
+    brow, slope, eye, width, curve, gape = (v + vary(.05) for v in _LOOKS[emotion])
+    u = 4*size*(1 + vary(.05))                                    # drawn at four times the size
+    tone, ink = 185 + vary(18), 45 + abs(vary(20))
+    cx, cy = 2*size*(1 + vary(.06)), 2*size*(1 + vary(.06))
+    img = np.full((4*size, 4*size), np.clip(110 + vary(40), 20, 235), np.uint8)
+    _ellipse(img, at(0, 0), .36*u, .45*u, tone)
+    thick = max(2, round(.022*u))
+    for side in (-1, 1):
+        _ellipse(img, at(.16*side, -.1), .07*u, max(2, .045*u*eye), 245)
+        cv2.circle(img, at(.16*side, -.1), max(2, round(.032*u*min(eye, 1))), ink, -1, cv2.LINE_AA)
+        inner, outer = at(.07*side, -.2 - brow - .12*slope), at(.25*side, -.2 - brow + .12*slope)
+        cv2.line(img, inner, outer, ink, thick, cv2.LINE_AA)
+    _draw_mouth(img, at, width, curve, gape, ink, thick)
     return cv2.resize(img, (size, size), interpolation=cv2.INTER_AREA)
 
 # %% ../nbs/01_data.ipynb #3273a17a
@@ -111,8 +132,10 @@ def drawn_faces(
     rng, k = np.random.default_rng(seed), len(EMOTIONS)
     labels = np.arange(n) % k
     images = np.stack([draw_face(EMOTIONS[i], size, rng) for i in labels]) + rng.normal(0, noise, (n, size, size))
+    images = np.clip(images, 0, 255).astype(np.uint8)
     split = np.where(np.arange(n)//k % 5 == 4, 'public', 'train')
-    return Faces(np.clip(images, 0, 255).astype(np.uint8), labels, split, np.array([f'drawn {i}' for i in range(n)]), origin=f'drawn faces, seed {seed}')
+    source = np.array([f'drawn {i}' for i in range(n)])
+    return Faces(images, labels, split, source, origin=f'drawn faces, seed {seed}')
 
 # %% ../nbs/01_data.ipynb #6f9ce5f8
 def show_faces(
@@ -125,7 +148,8 @@ def show_faces(
     plt = need('matplotlib.pyplot', 'train')
     which = np.arange(len(faces)) if seed is None else np.random.default_rng(seed).permutation(len(faces))
     which = which[:rows*columns]
-    fig, axes = plt.subplots(-(-len(which)//columns), columns, figsize=(1.05*columns, 1.3*-(-len(which)//columns)), squeeze=False, layout='constrained')
+    rows = -(-len(which)//columns)                                # rounded up
+    fig, axes = plt.subplots(rows, columns, figsize=(1.05*columns, 1.3*rows), squeeze=False, layout='constrained')
     for ax in axes.flat: ax.axis('off')
     for ax,i in zip(axes.flat, which):
         ax.imshow(faces.images[i], cmap='gray', vmin=0, vmax=255)
@@ -139,15 +163,18 @@ _USAGE = {'training': 'train', 'publictest': 'public', 'privatetest': 'private'}
 def _resize(image, size):
     "uint8 (H, W) -> (size, size); area averaging when it shrinks."
     if image.shape == (size, size): return image
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if min(image.shape) > size else cv2.INTER_LINEAR)
+    how = cv2.INTER_AREA if min(image.shape) > size else cv2.INTER_LINEAR
+    return cv2.resize(image, (size, size), interpolation=how)
 
 def _pixels(text, size, where):
     "Space-separated grey levels -> uint8 (size, size)."
     try: values = np.array(text.split(), np.int64)
-    except ValueError: raise FerError(f"{where}: `pixels` holds something that is not a whole number.") from None
+    except (ValueError, OverflowError):
+        raise FerError(f"{where}: `pixels` holds something that is not a whole number.") from None
     side = round(len(values)**.5)
     if not len(values) or side*side != len(values) or side < 2:
-        raise FerError(f"{where}: `pixels` has {len(values)} values, not a square number like 48x48 = 2304: the row is cut short.")
+        raise FerError(f"{where}: `pixels` has {len(values)} values, "
+                       "not a square number like 48x48 = 2304: the row is cut short.")
     if values.min() < 0 or values.max() > 255: raise FerError(f"{where}: `pixels` has values outside 0 to 255.")
     return _resize(values.astype(np.uint8).reshape(side, side), size)
 
@@ -161,14 +188,16 @@ def _read_rows(file, path, required):
         raise FerError(f"{path} has no column {', '.join(missing)}: its header is {', '.join(header) or 'empty'}.")
     for row in rows:
         if not row: continue
-        if len(row) < len(header): raise FerError(f"{path}, row {rows.line_num}: {len(row)} columns instead of {len(header)}.")
+        if len(row) < len(header):
+            raise FerError(f"{path}, row {rows.line_num}: {len(row)} columns instead of {len(header)}.")
         yield rows.line_num, dict(zip(header, row))
 
 def _open_text(path):
-    "A text file, or `FerError`."
-    try: return open(path, newline='', encoding='utf-8')
+    "A text file, or `FerError`; bytes that are not UTF-8 are replaced, so that a check of the content names them."
+    try: return open(path, newline='', encoding='utf-8', errors='replace')
     except OSError as e: raise FerError(f"{path} cannot be opened: {e.strerror}.") from None
 
+# %% ../nbs/01_data.ipynb #fca662f4
 def read_csv(
     path,          # `fer2013.csv` or `icml_face_data.csv`
     size:int=48,   # Side of the pictures, which are resized if they differ
@@ -179,12 +208,16 @@ def read_csv(
         for n,row in _read_rows(file, path, ('emotion', 'pixels', 'Usage')):
             where = f"{path}, row {n}"
             code, usage = row['emotion'].strip(), row['usage'].strip().lower()
-            if code not in '0123456' or len(code) != 1: raise FerError(f"{where}: emotion {code!r} is not one of 0 to 6.")
-            if usage not in _USAGE: raise FerError(f"{where}: Usage {row['usage']!r} is not Training, PublicTest or PrivateTest.")
+            if code not in set('0123456'): raise FerError(f"{where}: emotion {code!r} is not one of 0 to 6.")
+            if usage not in _USAGE:
+                raise FerError(f"{where}: Usage {row['usage']!r} is not Training, PublicTest or PrivateTest.")
             images.append(_pixels(row['pixels'], size, where))
-            labels.append(EMOTIONS.index(FER2013_CODES[int(code)])); split.append(_USAGE[usage]); source.append(f'row {n}')
+            labels.append(EMOTIONS.index(FER2013_CODES[int(code)]))
+            split.append(_USAGE[usage])
+            source.append(f'row {n}')
     if not images: raise FerError(f"{path} has a header and no rows.")
-    return Faces(np.stack(images), np.array(labels), np.array(split), np.array(source), origin=f'FER-2013 CSV {Path(path).name}')
+    origin = f'FER-2013 CSV {Path(path).name}'
+    return Faces(np.stack(images), np.array(labels), np.array(split), np.array(source), origin=origin)
 
 # %% ../nbs/01_data.ipynb #0123d98f
 _PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.pgm')
@@ -198,28 +231,33 @@ class _Tree:
             self.read = lambda name: (self.path/name).read_bytes()
         else:
             try: self._zip = zipfile.ZipFile(path)
-            except (zipfile.BadZipFile, OSError): raise FerError(f"{path} is neither a folder, a CSV nor a readable zip file.") from None
+            except (zipfile.BadZipFile, OSError):
+                raise FerError(f"{path} is neither a folder, a CSV nor a readable zip file.") from None
             self.names = sorted(o.filename for o in self._zip.infolist() if not o.is_dir())
             self.read = self._zip_read
-        self.names = [o for o in self.names if not o.startswith('__MACOSX') and not PurePosixPath(o).name.startswith('.')]
+        hidden = lambda o: o.startswith('__MACOSX') or PurePosixPath(o).name.startswith('.')
+        self.names = [o for o in self.names if not hidden(o)]
         self.pictures = [o for o in self.names if o.lower().endswith(_PICTURES)]
 
     def _zip_read(self, name):
         try: return self._zip.read(name)
-        except (zipfile.BadZipFile, OSError, RuntimeError): raise FerError(f"{self.path}: {name} is damaged or encrypted inside the zip.") from None
+        except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError):
+            raise FerError(f"{self.path}: {name} is damaged or encrypted inside the zip.") from None
 
     def face(self, name, size):
         "One picture as uint8 (size, size) grey."
         return _resize(to_grey(open_image(self.read(name), f'{self.path}/{name}')), size)
 
 # %% ../nbs/01_data.ipynb #9c1d6ead
-_SPLITS = {'train': 'train', 'training': 'train', 'test': 'test', 'testing': 'test', 'val': 'validation', 'valid': 'validation',
-           'validation': 'validation', 'publictest': 'public', 'privatetest': 'private'}
+_SPLITS = {'train': 'train', 'training': 'train', 'test': 'test', 'testing': 'test',
+           'val': 'validation', 'valid': 'validation', 'validation': 'validation',
+           'publictest': 'public', 'privatetest': 'private'}
 
 def _split_of(parts):
     "The split that a path's parts tell, the file's own name first, then the nearest folder; `all` if none does."
     stem = re.match(r'(Training|PublicTest|PrivateTest)_', parts[-1])
-    for word in ([stem[1]] if stem else []) + list(parts[-3::-1]):
+    words = [stem[1]] if stem else []
+    for word in (*words, *parts[-3::-1]):                         # the folders above the class folder, upwards
         if split := _SPLITS.get(word.lower()): return split
     return 'all'
 
@@ -228,10 +266,16 @@ def _labeller(folders, names):
     if names is not None: return lambda o: o if o in names else None
     if folders <= set('1234567'): return lambda o: RAFDB_CODES[int(o)]
     if not any(map(canonical, folders)):
-        raise FerError(f"found the folders {', '.join(sorted(folders)[:8]) or 'none'} with pictures, none of which is an emotion")
+        some = ', '.join(sorted(folders)[:8]) or 'none'
+        raise FerError(f"found the folders {some} with pictures, none of which is an emotion")
     return canonical
 
 # %% ../nbs/01_data.ipynb #461433cf
+def _class_folder(name):
+    "The folder that the picture stands in, its label; '' at the top."
+    parts = PurePosixPath(name).parts
+    return parts[-2] if len(parts) > 1 else ''
+
 def read_tree(
     path,               # A folder or a zip with class folders somewhere in it
     size:int=48,        # Side of the pictures, which are resized if they differ
@@ -240,38 +284,53 @@ def read_tree(
 ) -> Faces:
     "Class folders: Kaggle's FER-2013, face-expression-recognition-dataset, RAF-DB's 1 to 7, CK+48, or any other."
     tree = path if isinstance(path, _Tree) else _Tree(path)
-    folder = lambda o: PurePosixPath(o).parts[-2] if '/' in o else ''
-    folders = {folder(o) for o in tree.pictures}
-    try: label_of = _labeller(folders, names)
-    except FerError as e: raise FerError(f"{tree.path}: the layout is not one of those that are known; {e}. Expected train/happy/1.jpg and the like.") from None
-    labels = {o: label_of(o) for o in folders}
-    kept = [o for o in tree.pictures if labels[folder(o)] is not None]
+    folders = Counter(map(_class_folder, tree.pictures))
+    try: label_of = _labeller(set(folders), names)
+    except FerError as e:
+        raise FerError(f"{tree.path}: the layout is not one of those that are known; {e}. "
+                       "Expected train/happy/1.jpg and the like.") from None
+    label = {o: label_of(_class_folder(o)) for o in tree.pictures}
+    kept = [o for o in tree.pictures if label[o] is not None]
     order = tuple(names) if names is not None else EMOTIONS
-    notes = [f"{sum(folder(p) == o for p in tree.pictures):,} pictures in {o or 'no folder'!r} left out: not one of the labels" for o,v in labels.items() if v is None]
     if not kept: raise FerError(f"{tree.path} holds no pictures in folders named {', '.join(order)}.")
+    notes = tuple(f"{n:,} pictures in {o or 'no folder'!r} left out: not one of the labels"
+                  for o,n in folders.items() if label_of(o) is None)
     images = np.stack([tree.face(o, size) for o in progress(kept)])
-    return Faces(images, np.array([order.index(labels[folder(o)]) for o in kept]), np.array([_split_of(PurePosixPath(o).parts) for o in kept]),
-                 np.array(kept), order, f'folders in {tree.path.name}', tuple(notes))
+    labels = np.array([order.index(label[o]) for o in kept])
+    split = np.array([_split_of(PurePosixPath(o).parts) for o in kept])
+    return Faces(images, labels, split, np.array(kept), order, f'folders in {tree.path.name}', notes)
 
 # %% ../nbs/01_data.ipynb #0a982099
 _RAFDB_LIST = 'list_patition_label.txt'
 
+def _rafdb_rows(text, where):
+    "Yields (file name, label) for each line of the list."
+    for n,line in enumerate(text.splitlines(), 1):
+        parts = line.split()
+        if not parts: continue
+        if len(parts) != 2 or parts[1] not in set('1234567'):
+            raise FerError(f"{where}, row {n}: {line!r} is not a file name and a label from 1 to 7.")
+        yield parts[0], RAFDB_CODES[int(parts[1])]
+
+# %% ../nbs/01_data.ipynb #4445708b
 def _read_rafdb(tree, size, progress=iter):
     "RAF-DB's basic set: the list of labels and the aligned pictures."
     listing = next(o for o in tree.names if PurePosixPath(o).name == _RAFDB_LIST)
-    files = {PurePosixPath(o).name.replace('_aligned', ''): o for o in sorted(tree.pictures, key=lambda o: '_aligned' in o)}
-    rows, missing = [], 0
-    for n,line in enumerate(tree.read(listing).decode().splitlines(), 1):
-        if not line.strip(): continue
-        where = f"{tree.path}/{listing}, row {n}"
-        parts = line.split()
-        if len(parts) != 2 or parts[1] not in set('1234567'): raise FerError(f"{where}: {line!r} is not a file name and a label from 1 to 7.")
-        if parts[0] not in files: missing += 1; continue
-        rows.append((files[parts[0]], EMOTIONS.index(RAFDB_CODES[int(parts[1])]), 'train' if parts[0].startswith('train') else 'test'))
-    if not rows: raise FerError(f"{tree.path}: none of the pictures that {listing} names is there: put the aligned ones into Image/aligned.")
-    names, labels, split = zip(*rows)
+    aligned_last = sorted(tree.pictures, key=lambda o: '_aligned' in o)      # so that it counts where both are there
+    files = {PurePosixPath(o).name.replace('_aligned', ''): o for o in aligned_last}
+    rows = list(_rafdb_rows(tree.read(listing).decode(errors='replace'), f"{tree.path}/{listing}"))
+    found = [(name, label) for name,label in rows if name in files]
+    if not found:
+        raise FerError(f"{tree.path}: none of the pictures that {listing} names is there: "
+                       "put the aligned ones into Image/aligned.")
+    missing = len(rows) - len(found)
+    source = [files[name] for name,_ in found]
+    labels = [EMOTIONS.index(label) for _,label in found]
+    split = ['train' if name.startswith('train') else 'test' for name,_ in found]
+    images = np.stack([tree.face(o, size) for o in progress(source)])
     notes = (f"{missing:,} pictures of the list are not there",) if missing else ()
-    return Faces(np.stack([tree.face(o, size) for o in progress(names)]), np.array(labels), np.array(split), np.array(names), origin=f'RAF-DB in {tree.path.name}', notes=notes)
+    return Faces(images, np.array(labels), np.array(split), np.array(source),
+                 origin=f'RAF-DB in {tree.path.name}', notes=notes)
 
 # %% ../nbs/01_data.ipynb #2e5bf59e
 def load(
@@ -288,8 +347,11 @@ def load(
     tree = _Tree(path)
     if any(PurePosixPath(o).name == _RAFDB_LIST for o in tree.names): return _read_rafdb(tree, size, progress)
     tables = [o for o in tree.names if PurePosixPath(o).name in ('fer2013.csv', 'icml_face_data.csv')]
-    if tables and not tree.pictures and path.is_dir(): return read_csv(path/tables[0], size)
-    if not tree.pictures: raise FerError(f"{path} holds no pictures ({', '.join(_PICTURES)}), no fer2013.csv and no {_RAFDB_LIST}.")
+    if tables and not tree.pictures:
+        if not path.is_dir(): raise FerError(f"{path} holds {tables[0]}: unpack it and give the CSV.")
+        return read_csv(path/tables[0], size)
+    if not tree.pictures:
+        raise FerError(f"{path} holds no pictures ({', '.join(_PICTURES)}), no fer2013.csv and no {_RAFDB_LIST}.")
     return read_tree(tree, size, names, progress)
 
 # %% ../nbs/01_data.ipynb #54f05d9d
@@ -304,6 +366,7 @@ def _read_votes(path):
             split.append(_USAGE.get(row['usage'].strip().lower(), '?'))
     return np.array(votes).reshape(-1, len(columns)), np.array(split)
 
+# %% ../nbs/01_data.ipynb #2b3e741e
 def join_ferplus(
     faces:Faces, # Read from FER-2013's whole CSV, in its order
     path,        # FER+'s `fer2013new.csv`
@@ -311,29 +374,41 @@ def join_ferplus(
     "`faces` with FER+'s majority labels and vote distributions; those without a majority among the seven are left out."
     votes, split = _read_votes(path)
     if len(votes) != len(faces) or (split != faces.split).any():
-        raise FerError(f"{path} has {len(votes):,} rows and the CSV {len(faces):,}, or their Usage differs: both must be whole and in the original order.")
-    seven = np.stack([votes[:, [canonical(c) for c in FERPLUS_COLUMNS].index(e)] for e in faces.names], 1).astype(np.float32)
+        raise FerError(f"{path} has {len(votes):,} rows and the CSV {len(faces):,}, or their Usage differs: "
+                       "both must be whole and in the original order.")
+    columns = [canonical(c) for c in FERPLUS_COLUMNS]
+    seven = votes[:, [columns.index(e) for e in faces.names]].astype(np.float32)
     keep = (seven.max(1) > votes[:, 7:].max(1)) & (seven.sum(1) > 0)
     soft = seven[keep]/seven[keep].sum(1, keepdims=True)
     note = f"{(~keep).sum():,} faces left out: the majority of FER+'s votes is none of the seven"
-    return replace(faces[keep], labels=soft.argmax(1), soft=soft, origin=faces.origin + ' with FER+ votes', notes=faces.notes + (note,))
+    return replace(faces[keep], labels=soft.argmax(1), soft=soft, origin=f'{faces.origin} with FER+ votes',
+                   notes=faces.notes + (note,))
 
 # %% ../nbs/01_data.ipynb #c82c2726
+def _person(source):
+    "The person that a name of CK+ tells (`S010_004_...`), else the whole name."
+    match = re.match(r'(S\d{3})_', PurePosixPath(source).name)
+    return match[1] if match else source
+
+def _draw(text):
+    "A number from 0 to below 1, always the same for `text`."
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)/2**32
+
 def hold_out(
-    faces:Faces,           # Of any dataset
-    fraction:float=0.1,    # Share to move, about
-    split:str=None,        # From which split; by default `train`, or `all`, which becomes `train`
+    faces:Faces,        # Of any dataset
+    fraction:float=0.1, # Share to move, about
+    split:str=None,     # From which split; by default `train`, or `all`, which becomes `train`
     seed:int=0,
 ) -> Faces:
     "`faces` with a share of one split, person by person where names tell the person (CK+), moved to `validation`."
-    import hashlib
     split = split or ('train' if 'train' in faces.splits else 'all')
     faces.of(split)
     if not 0 < fraction < 1: raise FerError(f"fraction {fraction} is out of range: between 0 and 1.")
-    person = [m[1] if (m := re.match(r'(S\d{3})_', PurePosixPath(o).name)) else o for o in faces.source]
-    draw = np.array([int(hashlib.sha256(f'{seed}:{o}'.encode()).hexdigest()[:8], 16)/2**32 for o in person])
+    inside = faces.split == split
+    moved = np.array([_draw(f'{seed}:{_person(o)}') < fraction for o in faces.source])
     new = faces.split.astype('<U10')
-    new[faces.split == split] = np.where(draw[faces.split == split] < fraction, 'validation', 'train')
+    if split == 'all': new[inside] = 'train'
+    new[inside & moved] = 'validation'
     return replace(faces, split=new)
 
 # %% ../nbs/01_data.ipynb #e4035ac2
@@ -350,6 +425,7 @@ def seen_in(
     known = {o.tobytes() for o in other.images}
     return np.array([o.tobytes() in known for o in faces.images], bool)
 
+# %% ../nbs/01_data.ipynb #eed5d2f6
 @dataclass(frozen=True)
 class Audit:
     "What `audit` found."
@@ -363,21 +439,25 @@ class Audit:
 
     def to_dict(self):
         "Plain types, for JSON."
-        return dict(counts=self.counts, distinct=self.distinct, across={' and '.join(k): v for k,v in self.across.items()},
-                    conflicts=self.conflicts, blank=list(self.blank), near_blank=list(self.near_blank), notes=list(self.notes))
+        across = {' and '.join(k): v for k,v in self.across.items()}
+        return dict(counts=self.counts, distinct=self.distinct, across=across, conflicts=self.conflicts,
+                    blank=list(self.blank), near_blank=list(self.near_blank), notes=list(self.notes))
 
-# %% ../nbs/01_data.ipynb #b87ac332
+# %% ../nbs/01_data.ipynb #f68d26aa
 def audit(
     faces:Faces, # Of any dataset
 ) -> Audit:
     "Count classes, exact duplicates within and across splits, conflicting labels, blank and near-blank pictures."
-    group, spread = _groups(faces.images), faces.images.reshape(len(faces), -1).std(1)
-    of = {s: np.unique(group[faces.split == s]) for s in faces.splits}
-    pairs = [(a, b) for i,a in enumerate(of) for b in list(of)[i+1:]]
-    labelled = np.unique(np.stack([group, faces.labels], 1), axis=0)[:, 0]
-    pick = lambda mask: tuple(faces.source[mask].tolist())
-    return Audit(faces.counts(), {s: len(g) for s,g in of.items()}, {p: len(np.intersect1d(of[p[0]], of[p[1]])) for p in pairs},
-                 int((np.unique(labelled, return_counts=True)[1] > 1).sum()), pick(spread == 0), pick((spread > 0) & (spread < 10)), faces.notes)
+    group = _groups(faces.images)
+    groups = {s: np.unique(group[faces.split == s]) for s in faces.splits}
+    distinct = {s: len(g) for s,g in groups.items()}
+    across = {(a, b): len(np.intersect1d(groups[a], groups[b])) for a,b in combinations(groups, 2)}
+    labelled = np.unique(np.stack([group, faces.labels], 1), axis=0)[:, 0]      # each group once for each of its labels
+    conflicts = int((np.unique(labelled, return_counts=True)[1] > 1).sum())
+    spread = faces.images.reshape(len(faces), -1).std(1)
+    blank = tuple(faces.source[spread == 0].tolist())
+    near_blank = tuple(faces.source[(spread > 0) & (spread < 10)].tolist())
+    return Audit(faces.counts(), distinct, across, conflicts, blank, near_blank, faces.notes)
 
 # %% ../nbs/01_data.ipynb #aa0df54e
 def audit_table(
@@ -386,25 +466,32 @@ def audit_table(
     "The audit as plain text: a table of counts, then one line a finding."
     names = list(next(iter(a.counts.values())))
     lines = [f"{'split':<12}" + ''.join(f'{o[:9]:>10}' for o in names) + f"{'all':>9}{'distinct':>10}"]
-    for s,c in a.counts.items(): lines.append(f"{s:<12}" + ''.join(f'{c[o]:>10,}' for o in names) + f"{sum(c.values()):>9,}{a.distinct[s]:>10,}")
+    for s,c in a.counts.items():
+        cells = ''.join(f'{c[o]:>10,}' for o in names)
+        lines.append(f"{s:<12}{cells}{sum(c.values()):>9,}{a.distinct[s]:>10,}")
     lines += [f"{n:,} distinct pictures stand both in {x} and in {y}" for (x,y),n in a.across.items() if n]
     if a.conflicts: lines.append(f"{a.conflicts:,} distinct pictures stand under more than one label")
     for what,which in (('blank', a.blank), ('near-blank', a.near_blank)):
-        if which: lines.append(f"{len(which):,} {what}: {', '.join(which[:3])}{' ...' if len(which) > 3 else ''}")
+        more = ' ...' if len(which) > 3 else ''
+        if which: lines.append(f"{len(which):,} {what}: {', '.join(which[:3])}{more}")
     return '\n'.join(lines + list(a.notes))
 
+# %% ../nbs/01_data.ipynb #af2b3aca
 def plot_audit(
     a:Audit,
 ):
     "A figure: classes by split, and how many pictures of each split are copies."
     plt = need('matplotlib.pyplot', 'train')
-    from fer_nb.emotions import colour_of
-    fig, axes = plt.subplots(1, len(a.counts), figsize=(3.4*len(a.counts) + 1, 2.8), squeeze=False, layout='constrained')
+    n = len(a.counts)
+    fig, axes = plt.subplots(1, n, figsize=(3.4*n + 1, 2.8), squeeze=False, layout='constrained')
     for ax,(split,c) in zip(axes.flat, a.counts.items()):
         bars = ax.barh(list(c), list(c.values()), color=[colour_of(o, i) for i,o in enumerate(c)])
         ax.bar_label(bars, fmt='{:,.0f}', padding=2, fontsize=8)
         total = sum(c.values())
         ax.set_title(f"{split}: {total:,}, of which {total - a.distinct[split]:,} copies", fontsize=10)
-        ax.invert_yaxis(); ax.margins(x=.18); ax.spines[['top', 'right', 'bottom']].set_visible(False); ax.set_xticks([])
+        ax.invert_yaxis()
+        ax.margins(x=.18)
+        ax.spines[['top', 'right', 'bottom']].set_visible(False)
+        ax.set_xticks([])
     plt.close(fig)
     return fig

@@ -18,7 +18,7 @@ COLOURS = {'angry': '#D55E00', 'disgust': '#009E73', 'fear': '#CC79A7', 'happy':
 _SPARE = ('#F0E442', '#6A4C93', '#8C564B', '#17BECF', '#B5BD61')
 
 def colour_of(
-    label:str,    # A label; any text
+    label:str,      # A label; any text
     position:int=0, # Its place among the labels, used for labels that are not one of `EMOTIONS`
 ):
     "The label's colour as `#RRGGBB`: its own for the seven, one of a spare row for labels of the user's own."
@@ -39,4 +39,5 @@ def canonical(
 # %% ../nbs/00_emotions.ipynb #f7dca284
 FER2013_CODES = dict(enumerate(('angry', 'disgust', 'fear', 'happy', 'sad', 'surprise', 'neutral')))
 RAFDB_CODES = dict(enumerate(('surprise', 'fear', 'disgust', 'happy', 'sad', 'angry', 'neutral'), start=1))
-FERPLUS_COLUMNS = ('neutral', 'happiness', 'surprise', 'sadness', 'anger', 'disgust', 'fear', 'contempt', 'unknown', 'NF')
+FERPLUS_COLUMNS = ('neutral', 'happiness', 'surprise', 'sadness', 'anger', 'disgust', 'fear',
+                   'contempt', 'unknown', 'NF')

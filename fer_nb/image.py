@@ -14,9 +14,17 @@ import numpy as np
 from .core import FerError
 
 # %% ../nbs/00_image.ipynb #491a5d80
-_SIGNATURES = ((b'\xff\xd8\xff', 'JPEG'), (b'\x89PNG\r\n\x1a\n', 'PNG'), (b'GIF8', 'GIF'), (b'BM', 'BMP'), (b'II*\0', 'TIFF'),
-               (b'MM\0*', 'TIFF'), (b'P5', 'PGM'), (b'P6', 'PPM'), (b'P2', 'PGM'), (b'%PDF', 'PDF'), (b'PK\x03\x04', 'ZIP'),
-               (b'\xff\x0a', 'JPEG XL'), (b'\0\0\0\x0cJXL', 'JPEG XL'), (b'\0\0\0\x0cjP', 'JPEG 2000'))
+_SIGNATURES = (
+    (b'\xff\xd8\xff', 'JPEG'), (b'\x89PNG\r\n\x1a\n', 'PNG'), (b'GIF8', 'GIF'), (b'BM', 'BMP'),
+    (b'II*\0', 'TIFF'), (b'MM\0*', 'TIFF'), (b'P5', 'PGM'), (b'P6', 'PPM'), (b'P2', 'PGM'),
+    (b'\xff\x0a', 'JPEG XL'), (b'\0\0\0\x0cJXL', 'JPEG XL'), (b'\0\0\0\x0cjP', 'JPEG 2000'),
+    (b'%PDF', 'PDF'), (b'PK\x03\x04', 'ZIP'),
+)
+
+def _brand(code):
+    "The format of an ISO media file by the four letters of its brand."
+    if code in (b'avif', b'avis'): return 'AVIF'
+    return 'HEIC' if code[:2] in (b'he', b'mi', b'ms') else 'video'
 
 def what_is(
     data:bytes, # The whole content of a file
@@ -25,7 +33,7 @@ def what_is(
     for start,kind in _SIGNATURES:
         if data.startswith(start): return kind
     if data[:4] == b'RIFF' and data[8:12] == b'WEBP': return 'WebP'
-    if data[4:8] == b'ftyp': return 'AVIF' if data[8:12] in (b'avif', b'avis') else 'HEIC' if data[8:10] in (b'he', b'mi', b'ms') else 'video'
+    if data[4:8] == b'ftyp': return _brand(data[8:12])
     head = data[:512].lstrip().lower()
     if head.startswith((b'<svg', b'<?xml')): return 'SVG'
     printable = all(o >= 32 or o in b'\t\r\n\f' for o in data[:512])
@@ -43,22 +51,6 @@ def _truncated(data, kind):
     return data.find(b'\xff\xd9', at) < 0
 
 # %% ../nbs/00_image.ipynb #02f6fe77
-def _decode(data, name):
-    "Bytes of an image file -> uint8 BGR (H, W, 3), upright; `name` is for the error."
-    if not data: raise FerError(f"{name} is empty (0 bytes): save or download it again.")
-    kind = what_is(data)
-    if kind in ('text', 'SVG', 'PDF', 'ZIP', 'HEIC', 'video', 'JPEG XL'):
-        raise FerError(f"{name} is not a picture that can be read (it holds {kind}): convert it to JPEG or PNG.")
-    if _truncated(data, kind): raise FerError(f"{name} is a {kind} that breaks off before its end: copy or download it again.")
-    flag = cv2.IMREAD_UNCHANGED if kind in ('PNG', 'WebP', 'GIF', 'TIFF') else cv2.IMREAD_COLOR   # COLOR applies EXIF
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
-        if image is not None and flag == cv2.IMREAD_UNCHANGED and image.shape[2:] != (4,):
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error: image = None
-    if image is None: raise FerError(f"{name} cannot be decoded as a picture (it looks like {kind}): convert it to JPEG or PNG.")
-    return _flatten(image)
-
 def _flatten(image):
     "uint8 or uint16 array with alpha -> uint8 BGR over white; three channels pass as they are."
     if image.ndim == 2 or image.shape[2] == 1: return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
@@ -67,7 +59,27 @@ def _flatten(image):
     alpha = image[..., 3:].astype(np.uint16)
     return ((image[..., :3]*alpha + 255*(255 - alpha)) // 255).astype(np.uint8)
 
-# %% ../nbs/00_image.ipynb #52df351e
+# %% ../nbs/00_image.ipynb #0cf2f952
+def _decode(data, name):
+    "Bytes of an image file -> uint8 BGR (H, W, 3), upright; `name` is for the error."
+    if not data: raise FerError(f"{name} is empty (0 bytes): save or download it again.")
+    kind = what_is(data)
+    if kind in ('text', 'SVG', 'PDF', 'ZIP', 'HEIC', 'video', 'JPEG XL'):
+        raise FerError(f"{name} is not a picture that can be read (it holds {kind}): convert it to JPEG or PNG.")
+    if _truncated(data, kind):
+        raise FerError(f"{name} is a {kind} that breaks off before its end: copy or download it again.")
+    pixels = np.frombuffer(data, np.uint8)
+    may_be_clear = kind in ('PNG', 'WebP', 'GIF', 'TIFF')
+    try:
+        image = cv2.imdecode(pixels, cv2.IMREAD_UNCHANGED if may_be_clear else cv2.IMREAD_COLOR)
+        if may_be_clear and image is not None and image.shape[2:] != (4,):
+            image = cv2.imdecode(pixels, cv2.IMREAD_COLOR)    # no alpha: COLOR turns it as EXIF says
+    except cv2.error: image = None
+    if image is None:
+        raise FerError(f"{name} cannot be decoded as a picture (it looks like {kind}): convert it to JPEG or PNG.")
+    return _flatten(image)
+
+# %% ../nbs/00_image.ipynb #419d4a67
 def _check_array(image, name):
     "An array as the user has it -> uint8 BGR (H, W, 3)."
     if image.ndim not in (2, 3) or image.shape[2:] not in ((), (1,), (3,), (4,)):
@@ -90,7 +102,9 @@ def open_image(
     path = Path(source)
     if path.is_dir(): raise FerError(f"{path} is a folder, not a picture.")
     if not path.is_file(): raise FerError(f"{path} does not exist.")
-    return _decode(path.read_bytes(), name or str(path))
+    try: data = path.read_bytes()
+    except OSError as e: raise FerError(f"{path} cannot be read: {e.strerror}.") from None
+    return _decode(data, name or str(path))
 
 # %% ../nbs/00_image.ipynb #f74fba49
 def to_grey(

@@ -33,25 +33,61 @@ class Face:
 
     def to_dict(self):
         "Plain types, for JSON."
-        return {'box': [round(float(o), 1) for o in self.box], 'score': round(float(self.score), 4), 'label': self.label,
-                'confidence': round(self.confidence, 4), 'probabilities': {l: round(float(p), 4) for l,p in zip(self.labels, self.probabilities)}}
+        box = [round(float(o), 1) for o in self.box]
+        probabilities = {l: round(float(p), 4) for l,p in zip(self.labels, self.probabilities)}
+        return dict(box=box, score=round(float(self.score), 4), label=self.label,
+                    confidence=round(self.confidence, 4), probabilities=probabilities)
 
     def __repr__(self):
         x, y, w, h = (round(o) for o in self.box)
         return f"Face({self.label} {self.confidence:.0%} at x {x}, y {y}, {w}x{h})"
 
 # %% ../nbs/11_recognize.ipynb #c168fec4
+def _classifier(model, threads):
+    "The classifier that `model` means: a name, a path, None, or one that is loaded already."
+    wants_loading = model is None or isinstance(model, (str, bytes)) or hasattr(model, '__fspath__')
+    return load_model(model, threads=threads) if wants_loading else model
+
+def _locate(image, boxes, size, detector, **limits):
+    "[(x, y, w, h, score)] and uint8 (N, size, size) crops: of the caller's `boxes`, or of what is detected if None."
+    if boxes is None:
+        found = detect(image, detector, **limits)
+        return found, crop_faces(image, found, size, detector=detector)
+    crops = crop_faces(image, boxes, size)
+    return [(*map(float, o), 1.) for o in boxes], crops
+
+def _fit(face, size):
+    "One tight crop -> uint8 (size, size); area averaging when it shrinks."
+    how = cv2.INTER_AREA if min(face.shape[:2]) > size else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(face.squeeze()), (size, size), interpolation=how)
+
+# %% ../nbs/11_recognize.ipynb #9f0019b3
+def _whole(faces, size):
+    "[(x, y, w, h, score)] and uint8 (N, size, size) of pictures that are tight crops already: each box is the picture."
+    if not isinstance(faces, np.ndarray): faces = [to_grey(open_image(o)) for o in faces]
+    elif faces.ndim not in (3, 4):
+        raise FerError(f"The crops have shape {faces.shape}: give (N, S, S), (N, S, S, 1) or a list of pictures.")
+    found = [(0, 0, o.shape[1], o.shape[0], 1.) for o in faces]
+    crops = [_fit(o, size) for o in faces]
+    return found, np.stack(crops) if crops else np.zeros((0, size, size), np.uint8)
+
+def _faces(classifier, found, crops, flip):
+    "One `Face` for each (x, y, w, h, score) of `found` and its crop."
+    probabilities = classifier.predict(crops, flip=flip)
+    return [Face(tuple(f[:4]), float(f[4]), p, classifier.labels) for f,p in zip(found, probabilities)]
+
+# %% ../nbs/11_recognize.ipynb #939bb6c1
 class EmotionRecognizer:
     "Finds the faces in a picture and reads their emotions; offline, without TensorFlow."
     def __init__(self,
-        model=None,           # A shipped model's name, a path to a .tflite with its card, or a loaded `Classifier`; None is the default model
+        model=None,           # A shipped model's name, a .tflite with its card, or a `Classifier`; None is the default
         detector:str='auto',  # One of `fer_nb.detect`'s, or a path to a YuNet file
         min_face:int=None,    # Smallest face sought, pixels; None suits photos
         min_score:float=None, # Least detector score; None is the detector's own
         flip:bool=False,      # Average with the mirrored face: a little better, twice the time
         threads:int=1,        # For the network
     ):
-        self.classifier = load_model(model, threads=threads) if model is None or isinstance(model, (str, bytes)) or hasattr(model, '__fspath__') else model
+        self.classifier = _classifier(model, threads)
         self.detector, self.min_face, self.min_score, self.flip = detector, min_face, min_score, flip
 
     def __call__(self,
@@ -59,26 +95,13 @@ class EmotionRecognizer:
         boxes=None, # (N, 4) x, y, width, height of faces known already; then nothing is detected
     ) -> list:
         "A list of `Face`, the surest first (in the order of `boxes` if they are given); empty when there is no face."
-        image = open_image(image)
-        if boxes is None:
-            found = detect(image, self.detector, min_score=self.min_score, min_face=self.min_face)
-            crops = crop_faces(image, found, self.classifier.size, detector=self.detector)
-        else:
-            crops = crop_faces(image, boxes, self.classifier.size)
-            found = [(*map(float, o), 1.) for o in boxes]
-        return self._faces(found, crops)
+        found, crops = _locate(open_image(image), boxes, self.classifier.size, self.detector,
+                               min_score=self.min_score, min_face=self.min_face)
+        return _faces(self.classifier, found, crops, self.flip)
 
     def crops(self,
         faces, # uint8 (N, S, S) or (N, S, S, 1), or a list of pictures of one tight face each, of any size
     ) -> list:
         "A list with one `Face` for each picture that is a face already; the box is the whole picture."
-        if not isinstance(faces, np.ndarray): faces = [to_grey(open_image(o)) for o in faces]
-        elif faces.ndim not in (3, 4): raise FerError(f"The crops have shape {faces.shape}: give (N, S, S), (N, S, S, 1) or a list of pictures.")
-        found = [(0, 0, o.shape[1], o.shape[0], 1.) for o in faces]
-        size = self.classifier.size
-        small = [cv2.resize(np.ascontiguousarray(o.squeeze()), (size, size), interpolation=cv2.INTER_AREA if min(o.shape[:2]) > size else cv2.INTER_LINEAR) for o in faces]
-        return self._faces(found, np.stack(small) if small else np.zeros((0, size, size), np.uint8))
-
-    def _faces(self, found, crops):
-        probabilities = self.classifier.predict(crops, flip=self.flip)
-        return [Face(tuple(f[:4]), float(f[4]), p, self.classifier.labels) for f,p in zip(found, probabilities)]
+        found, crops = _whole(faces, self.classifier.size)
+        return _faces(self.classifier, found, crops, self.flip)

@@ -101,7 +101,7 @@ def _json_text(results):
 
 def _face_table(results):
     "A row a face: its emotion, the next likely one, and where it is."
-    table = Table(Column('file', overflow='fold'), 'face', 'emotion', 'confidence', 'next',
+    table = Table(Column('file', overflow='fold'), 'face', 'emotion', 'sure', 'next',
                   Column('box (x, y, w, h)', no_wrap=True), box=None, pad_edge=False)
     for path,faces in results:
         if not faces: table.add_row(str(path), '-', 'no face found')

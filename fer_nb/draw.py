@@ -35,7 +35,8 @@ def _mask(text, height, bold):
     letters = _letters(bool(bold))
     line = np.hstack([letters.get(o, letters['?']) for o in text] or [np.zeros((_TALL, 1), np.float32)])
     width = max(1, round(line.shape[1]*height/_TALL))
-    return cv2.resize(line, (width, height), interpolation=cv2.INTER_AREA if height < _TALL else cv2.INTER_CUBIC).clip(0, 1)
+    how = cv2.INTER_AREA if height < _TALL else cv2.INTER_CUBIC
+    return cv2.resize(line, (width, height), interpolation=how).clip(0, 1)
 
 def text_width(
     text:str,        # One line
@@ -167,7 +168,8 @@ def draw_faces(
     numbered:bool=False,    # Write each face's place in `faces`, from 1, before its label
 ) -> np.ndarray:
     "A copy of `image` with a box around each face and a tag with its emotion, in the emotion's colour."
-    if shape not in ('rectangle', 'circle'): raise FerError(f"The shape {shape!r} cannot be drawn: choose rectangle or circle.")
+    if shape not in ('rectangle', 'circle'):
+        raise FerError(f"The shape {shape!r} cannot be drawn: choose rectangle or circle.")
     out, tags = image.copy(), []
     for i,face in enumerate(faces):
         colour = _bgr(colour_of(face.label, list(face.labels).index(face.label)))
@@ -186,7 +188,8 @@ def draw_faces(
     return out
 
 # %% ../nbs/12_draw.ipynb #6c4f5567
-_THEMES = {False: ((255,255,255), _INK, (120,110,105), (240,238,236)), True: ((36,30,27), (245,245,245), (165,160,155), (60,52,48))}
+_THEMES = {False: ((255,255,255), _INK, (120,110,105), (240,238,236)),
+           True: ((36,30,27), (245,245,245), (165,160,155), (60,52,48))}
 
 def draw_bars(
     face,            # Anything with `probabilities` and `labels`
@@ -226,7 +229,8 @@ def _card(face, number, image, width, height, dark):
     side = max(w, h)*1.15
     columns = np.clip(np.linspace(x + w/2 - side/2, x + w/2 + side/2, max(2, round(side))), 0, image.shape[1] - 1).astype(int)
     rows = np.clip(np.linspace(y + h/2 - side/2, y + h/2 + side/2, max(2, round(side))), 0, image.shape[0] - 1).astype(int)
-    out[pad:pad+head,pad:pad+head] = cv2.resize(image[rows][:,columns], (head, head), interpolation=cv2.INTER_AREA if side > head else cv2.INTER_LINEAR)
+    how = cv2.INTER_AREA if side > head else cv2.INTER_LINEAR
+    out[pad:pad+head,pad:pad+head] = cv2.resize(image[rows][:,columns], (head, head), interpolation=how)
     colour = _bgr(colour_of(face.label, list(face.labels).index(face.label)))
     big, small = round(head*.46), round(head*.3)
     left = pad + head + pad

@@ -210,7 +210,7 @@ def evaluate(
     split:str = typer.Option('public', help="public, private, validation, test, train or all."),
     flip:bool = typer.Option(False, '--flip', help="Average with the mirrored face."),
     json_:Optional[str] = typer.Option(None, '--json', help=_JSON),
-    out:Optional[Path] = typer.Option(None, help="Folder for figures.json, confusion matrix and reliability diagram."),
+    out:Optional[Path] = typer.Option(None, help="Folder for report.json, confusion matrix and reliability diagram."),
 ):
     "Measure a model: accuracy, F1, confusion, calibration."
     from fer_nb.emotions import EMOTIONS

@@ -143,9 +143,9 @@ def simple_cnn(x,
     dropout:float=0.4,  # Before the hidden dense layer; the convolutions get a quarter of it
 ):
     "Pairs of 3x3 convolutions with batch normalisation, pooling and dropout, then one hidden dense layer."
-    x = _conv(x, round(32*width), stride=2)
-    for filters,repeats in ((40, 2), (80, 2), (144, 1)):
-        for _ in range(repeats): x = _conv(x, round(filters*width))
+    x = L.MaxPooling2D()(_conv(x, round(16*width)))
+    for filters in (32, 80, 160):
+        for _ in range(2): x = _conv(x, round(filters*width))
         x = L.Dropout(dropout/4)(L.MaxPooling2D()(x))
     return _dense(L.Flatten()(x), units, dropout)
 

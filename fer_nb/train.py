@@ -36,7 +36,7 @@ class Recipe:
     warmup:float = 0.              # Epochs of linear rise before the cosine
     weight_decay:float = 0.        # Decoupled; adamw and sgd
     smoothing:float = 0.           # Label smoothing, 0 to 1
-    class_weights:str = 'none'     # none or balanced
+    class_weights:str = 'none'     # none, sqrt or balanced
     average:float = 0.             # Momentum of the weights' moving average; 0 turns it off
     precision:str = 'float32'      # float32 or bfloat16
     augment:str = 'classic'        # One of `fer_nb.augment.AUGMENTS`, or a dict of `Augment`'s fields
@@ -47,7 +47,7 @@ class Recipe:
 
     def __post_init__(self):
         choices = dict(optimizer=('adam', 'adamw', 'sgd'), schedule=('plateau', 'cosine', 'constant'),
-                       class_weights=('none', 'balanced'), precision=('float32', 'bfloat16'))
+                       class_weights=('none', 'sqrt', 'balanced'), precision=('float32', 'bfloat16'))
         for k,allowed in choices.items():
             if (v := getattr(self, k)) not in allowed:
                 raise FerError(f"{k} {v!r} is unknown: choose one of {', '.join(allowed)}.")
@@ -64,7 +64,7 @@ _SHORT = dict(optimizer='adamw', rate=2e-3, schedule='cosine', warmup=2, weight_
 RECIPES = {
     'lenet': Recipe('lenet', epochs=80, **_SHORT),
     'alexnet': Recipe('alexnet', epochs=80, **_SHORT),
-    'simple_cnn': Recipe('simple_cnn', epochs=45, **_SHORT),
+    'simple_cnn': Recipe('simple_cnn', epochs=80, class_weights='sqrt', **_SHORT),
 }
 
 # %% ../nbs/04_train.ipynb #3d131ae8
@@ -75,8 +75,8 @@ class _Batches(keras.utils.PyDataset):
         self.images, self.targets, self.epoch = faces.images, faces.targets(), epoch
         self.batch, self.seed, self.augment = min(recipe.batch, len(faces)), recipe.seed, augment_named(recipe.augment)
         share = np.maximum(self.targets.mean(0), 1e-9)                # of each class among the training faces
-        balanced = recipe.class_weights == 'balanced'
-        self.weights = (1/share/len(share) if balanced else np.ones(len(share))).astype(np.float32)
+        weights = share**-{'none': 0, 'sqrt': .5, 'balanced': 1}[recipe.class_weights]
+        self.weights = (weights/(share @ weights)).astype(np.float32) # a face weighs 1 on average
 
     def __len__(self): return len(self.images)//self.batch
 

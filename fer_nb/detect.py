@@ -156,28 +156,29 @@ def _window(image, box, grow):
     if l < r and t < b: out[t-y:b-y,l-x:r-x] = image[t:b,l:r]
     return out, (x, y)
 
-def _look_again(image, box, min_score):
-    "The row (5,) of a candidate that holds at `min_score` from near, from far and mirrored, else None."
+def _look_again(image, box, min_score, looks=((2, False), (2, True), (3, False), (3, True))):
+    "The row (5,) of a candidate that holds at `min_score` in all `looks` (size of the window in faces, mirrored), else None."
     rows = []
-    for grow in (2, 3):
+    for grow,mirrored in looks:
         window, corner = _window(image, box, grow)
-        for mirrored in (False, True):
-            seen = _blazeface_pass(window[:,::-1] if mirrored else window, min_score)
-            if mirrored: seen[:,0] = len(window) - seen[:,0] - seen[:,2]
-            seen[:,:2] += corner
-            seen = seen[overlap(box, seen)[0] > .3]
-            if not len(seen): return None
-            rows.append(seen[0])
+        seen = _blazeface_pass(window[:,::-1] if mirrored else window, min_score)
+        if mirrored: seen[:,0] = len(window) - seen[:,0] - seen[:,2]
+        seen[:,:2] += corner
+        seen = seen[overlap(box, seen)[0] > .3]
+        if not len(seen): return None
+        rows.append(seen[0])
     return np.append(np.mean(rows, 0)[:4], np.min(rows, 0)[4])
 
-def _blazeface(image, min_score, min_face, file=None):
-    "(N, 5) faces in `image` by BlazeFace: tiles, then four more looks at each candidate."
+def _blazeface(image, min_score, min_face, file=None, known=()):
+    "(N, 5) faces in `image` by BlazeFace: tiles, then four more looks at each candidate, or one where a face is known."
     small, back = _shrunk(image, 32/min_face)
     first = []
     for x,y,w,h in tiles(*small.shape[:2], min(min_face, 32)):
         found = _blazeface_pass(small[y:y+h,x:x+w], min(.3, min_score)) + [x, y, 0, 0, 0]
         first.append(found*[*back, *back, 1])
-    sure = [_look_again(image, box, min_score) for box in merge(np.concatenate(first), within=2)]
+    known = np.array(known, float).reshape(-1, 4)
+    looks = lambda box: {'looks': [(2, False)]} if (overlap(box, known)[0] > .4).any() else {}
+    sure = [_look_again(image, box, min_score, **looks(box)) for box in merge(np.concatenate(first), within=2)]
     return np.array([o for o in sure if o is not None]).reshape(-1, 5)
 
 # %% ../nbs/10_detect.ipynb #6f7eaad5
@@ -185,7 +186,7 @@ def _cascade():
     "OpenCV's frontal-face cascade `alt2`."
     return cv2.CascadeClassifier(cv2.data.haarcascades + 'haarcascade_frontalface_alt2.xml')
 
-def _haar(image, min_score, min_face, file=None):
+def _haar(image, min_score, min_face, file=None, known=()):
     "(N, 5) faces in `image` by OpenCV's Haar cascade."
     small, back = _shrunk(to_grey(image), 30/min_face)
     enough = max(1, math.ceil(3*min_score/max(1 - min_score, .01)))
@@ -200,7 +201,7 @@ def _mtcnn_net():
     need('tensorflow', 'mtcnn')
     return need('mtcnn', 'mtcnn').MTCNN()
 
-def _mtcnn(image, min_score, min_face, file=None):
+def _mtcnn(image, min_score, min_face, file=None, known=()):
     "(N, 5) faces in `image` by the package `mtcnn`."
     net = _once('mtcnn', _mtcnn_net)
     small, back = _shrunk(image, 20/min_face)
@@ -219,7 +220,7 @@ def _yunet_net(file):
         raise FerError(f"{file} is not a YuNet model that OpenCV can read: "
                        "take face_detection_yunet_2023mar.onnx.") from None
 
-def _yunet(image, min_score, min_face, file=None):
+def _yunet(image, min_score, min_face, file=None, known=()):
     "(N, 5) faces in `image` by YuNet, at the scale of the smallest face and at a small one."
     net = _once(('yunet', str(file)), lambda: _yunet_net(file))
     net.setScoreThreshold(min_score)
@@ -234,7 +235,7 @@ def _yunet(image, min_score, min_face, file=None):
 # %% ../nbs/10_detect.ipynb #575e9081
 class Detector(NamedTuple):
     "What the program knows about a detector."
-    find:Callable    # (image BGR, min_score, min_face, file) -> (N, 5)
+    find:Callable    # (image BGR, min_score, min_face, file, known) -> (N, 5)
     framing:tuple    # scale, dx, dy: from its box to FER-2013's square
     min_score:float  # The default threshold
     about:str        # For people
@@ -276,6 +277,7 @@ def detect(
     detector='auto',      # 'auto', 'blazeface', 'haar', 'mtcnn', 'yunet:FILE' or the path of a YuNet file
     min_score:float=None, # The least score, 0 to 1; None is the detector's own
     min_face:float=None,  # The smallest face sought, pixels; None is a twentieth of the long side, 20 at least
+    known=(),             # (N, 4) x, y, w, h where the frame before had faces: a face there is looked at twice instead of five times
 ) -> list:
     "The faces in `image`, a list of `Detection`: the surest first, ties from left to right; empty when there is none."
     image = open_image(image)
@@ -286,7 +288,7 @@ def detect(
     if not 0 <= min_score <= 1: raise FerError(f"min_score is {min_score}: give a number from 0 to 1.")
     if not 0 < min_face < math.inf:
         raise FerError(f"min_face is {min_face}: give the smallest face's size in pixels, above 0.")
-    found = DETECTORS[name].find(image, min_score, max(min_face, 8), file)
+    found = DETECTORS[name].find(image, min_score, max(min_face, 8), file, known)
     found = found[np.isfinite(found).all(1)]                    # YuNet overflows on strips
     x, y = found[:,0] + found[:,2]/2, found[:,1] + found[:,3]/2
     inside = (x >= 0) & (x < w) & (y >= 0) & (y < h) & (found[:,2:4].min(1, initial=np.inf) > 0)

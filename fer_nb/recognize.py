@@ -93,10 +93,12 @@ class EmotionRecognizer:
     def __call__(self,
         image,      # Path, bytes of an image file, or uint8 array, BGR as OpenCV has it
         boxes=None, # (N, 4) x, y, width, height of faces known already; then nothing is detected
+        min_face:float=None, # Smallest face sought in this picture, pixels; None is the recogniser's own
+        known=(),   # Boxes where the frame before had faces; see `detect`
     ) -> list:
         "A list of `Face`, the surest first (in the order of `boxes` if they are given); empty when there is no face."
         found, crops = _locate(open_image(image), boxes, self.classifier.size, self.detector,
-                               min_score=self.min_score, min_face=self.min_face)
+                               min_score=self.min_score, min_face=min_face or self.min_face, known=known)
         return _faces(self.classifier, found, crops, self.flip)
 
     def crops(self,

@@ -33,13 +33,13 @@ class Client(NotebookClient):
 
 
 def tidy(nb):
-    "Drop stderr, and widgets (they show only while their kernel lives); returns the warnings among what is dropped."
+    "Drop stderr, and what shows widgets (they live as long as their kernel); returns the warnings among what is dropped."
     view, warned = 'application/vnd.jupyter.widget-view+json', []
     for cell in nb.cells:
         for o in cell.get('outputs', []):
             if o.get('name') == 'stderr': warned += re.findall(r'.*\w(?:Warning|Error)\b.*', o.text)
-            o.get('data', {}).pop(view, None)
-        if 'outputs' in cell: cell.outputs = [o for o in cell.outputs if o.get('name') != 'stderr']
+        if 'outputs' in cell:
+            cell.outputs = [o for o in cell.outputs if o.get('name') != 'stderr' and view not in o.get('data', {})]
     return warned
 
 

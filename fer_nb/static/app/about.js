@@ -1,0 +1,73 @@
+// How it works, what the chosen model can and cannot do, and what it must not be used for.
+
+const STEPS = [
+  ["Find", "A face detector looks for faces from the front, in the whole picture and in parts of it."],
+  ["Cut", "Each face is cut out as tightly as the pictures the network has learned from, 48 by 48 grey pixels."],
+  ["Read", "A small convolutional network gives seven probabilities. They are calibrated: of the faces it is 70 % sure of, about 70 % are right."],
+];
+
+const NOT = [
+  "An expression is not an inner state. People smile in fear and frown in thought; what is read here is how a face looks, not how a person feels.",
+  "Do not use it to judge people. The European Union's AI Act (Article 5) forbids inferring emotions from faces at work and in schools, except for medical or safety reasons.",
+  "It was learned from pictures found on the web and labelled by strangers, who agreed with each other on about two faces in three. Rare expressions, unusual light, covered faces, and people who are rare among those pictures are read worse.",
+];
+
+const PRIVACY = "No picture is stored, and none is sent on. Photos and camera frames go from this page to the program that serves it, are read, and are forgotten. The page loads nothing from other machines and works without a network.";
+
+function classTable(card) {
+  const { per_class: rows } = card.evaluation;
+  const head = ["emotion", "recall", "precision", "F1", "faces"].map((o) => h("th", { scope: "col" }, o));
+  const body = Object.entries(rows).map(([label, o]) =>
+    h("tr", {}, h("th", { scope: "row" }, label), [percent(o.recall), percent(o.precision), percent(o.f1), o.support].map((v) => h("td", {}, String(v)))));
+  return h("div.scroll", {}, h("table.numbers", {}, h("caption", {}, "By emotion"), h("thead", {}, h("tr", {}, head)), h("tbody", {}, body)));
+}
+
+/** Rows are what people said, columns what the network says, in percent of the row. */
+function confusion(card) {
+  const { labels, evaluation } = card;
+  const head = h("tr", {}, h("td"), labels.map((o) => h("th", { scope: "col" }, h("span", {}, o))));
+  const body = evaluation.confusion.map((row, i) => {
+    const sum = row.reduce((a, b) => a + b, 0) || 1;
+    const cells = row.map((n, j) => {
+      const p = n / sum;
+      return h(`td${i === j ? ".right" : ""}`, { style: `--share:${p}`, title: `${labels[i]} read as ${labels[j]}: ${n} of ${sum}` }, (100 * p).toFixed(0));
+    });
+    return h("tr", {}, h("th", { scope: "row" }, labels[i]), cells);
+  });
+  return h("div.scroll", {}, h("table.confusion", {}, h("caption", {}, "Confusion: a row is what people said, a column what the network says, in percent of the row"),
+    h("thead", {}, head), h("tbody", {}, body)));
+}
+
+function figures(card) {
+  const e = card.evaluation, ms = card.milliseconds;
+  const range = e.accuracy_ci ? ` (95 %: ${(100 * e.accuracy_ci[0]).toFixed(1)} to ${(100 * e.accuracy_ci[1]).toFixed(1)})` : "";
+  const copies = e.without_duplicates ? `; ${percent(e.without_duplicates.accuracy, 1)} without those that also stand among its training pictures` : "";
+  return [
+    ["accuracy", `${percent(e.accuracy, 1)}${range}`],
+    ["measured on", `${(e.n ?? 0).toLocaleString("en")} faces of the split ${e.split}, on which its training was chosen${copies}`],
+    ["macro F1", percent(e.macro_f1, 1)],
+    ["calibration error", e.calibration_error_scaled === undefined ? "not measured" : percent(e.calibration_error_scaled, 1)],
+    ["time for one face", ms === null ? "not measured" : `${ms.toFixed(2)} ms on one core`],
+    ["size", `${card.parameters.toLocaleString("en")} parameters, ${Math.round(card.file.bytes / 1000).toLocaleString("en")} kB, ${card.precision}`],
+    ["made by", h("code", {}, card.command)],
+  ];
+}
+
+function aboutView({ model, el, signal }) {
+  const root = h("div.fer-nb-about");
+  const draw = () => {
+    const card = model.get("card");
+    const known = card.evaluation?.accuracy !== undefined && card.evaluation?.per_class;
+    const steps = STEPS.map(([name, text], i) => h("li.card", {}, h("span.number", {}, String(i + 1)), h("h3", {}, name), h("p", {}, text)));
+    root.replaceChildren(
+      h("section", {}, h("h2", {}, "How it works"), h("ol.steps", {}, steps)),
+      h("section", {}, h("h2", {}, "What it must not be used for"), h("ul.plain", {}, NOT.map((o) => h("li", {}, o)))),
+      h("section", {}, h("h2", {}, "Your pictures"), h("p", {}, PRIVACY)),
+      h("section", {}, h("h2", {}, `The model ${card.name}`), h("p", {}, card.description),
+        known ? h("dl", {}, figures(card).flatMap(([k, v]) => [h("dt", {}, k), h("dd", {}, v)])) : null,
+        known ? h("div.tables", {}, classTable(card), confusion(card)) : null));
+  };
+  draw();
+  model.on("change:card", draw);
+  el.append(root);
+}

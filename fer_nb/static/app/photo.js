@@ -1,0 +1,263 @@
+// Photos: dropped, chosen or pasted; shrunk here, read by Python, shown with boxes, bars, a table and downloads.
+
+const LONGEST = 1600; // pixels of the longer side that travel
+const MOST_MEGAPIXELS = 80;
+const MOST_BYTES = 64e6;
+const MOST_RAW_BYTES = 16e6; // of a file that the browser cannot open: sent as it is, for Python to open or to name
+
+const decoded = (url) =>
+  new Promise((resolve, reject) => {
+    const image = new Image();
+    image.onload = () => resolve(image);
+    image.onerror = () => reject(new Error("not decodable"));
+    image.src = url;
+  });
+
+/** Whether a JPEG or PNG lacks its end; a browser would show its upper part as if nothing were missing. */
+async function cutShort(file) {
+  const bytes = async (from, to) => new TextDecoder("latin1").decode(await file.slice(from, to).arrayBuffer());
+  const head = await bytes(0, 4), tail = await bytes(Math.max(0, file.size - 65536), file.size);
+  // TextDecoder's latin1 is windows-1252: FF and D8 to D9 stand for themselves, 89 is \u2030.
+  return (head.startsWith("\xff\xd8") && !tail.includes("\xff\xd9")) || (head === "\u2030PNG" && !tail.includes("IEND"));
+}
+
+/** A picture file -> {blob, width, height} upright and at most LONGEST pixels long; null if the browser cannot open it. */
+async function shrink(file) {
+  const url = URL.createObjectURL(file);
+  try {
+    const image = await decoded(url).catch(() => null);
+    if (!image || !image.naturalWidth || file.type.includes("svg")) return null;
+    const { naturalWidth: width, naturalHeight: height } = image;
+    if (width * height > MOST_MEGAPIXELS * 1e6)
+      throw new Error(
+        `${file.name} has ${Math.round((width * height) / 1e6)} megapixels, and this page takes up to ${MOST_MEGAPIXELS}: make it smaller first.`
+      );
+    const scale = Math.min(1, LONGEST / Math.max(width, height));
+    const canvas = h("canvas");
+    canvas.width = Math.max(1, Math.round(width * scale));
+    canvas.height = Math.max(1, Math.round(height * scale));
+    const pen = canvas.getContext("2d");
+    pen.fillStyle = "#ffffff"; // under what is transparent
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+    pen.imageSmoothingQuality = "high";
+    pen.drawImage(image, 0, 0, canvas.width, canvas.height);
+    const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.93));
+    return blob && { blob, width, height };
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
+
+/** What to send of a file: the shrunk picture, or the file itself for Python to open or to name. */
+async function prepare(file) {
+  if (!file.size) throw new Error(`${file.name} is empty (0 bytes): save or download it again.`);
+  if (file.size > MOST_BYTES)
+    throw new Error(`${file.name} has ${Math.round(file.size / 1e6)} MB, and this page takes up to ${MOST_BYTES / 1e6}: make it smaller first.`);
+  const raw = file.size <= MOST_RAW_BYTES && (await cutShort(file));
+  const small = raw ? null : await shrink(file);
+  if (small) return small;
+  if (file.size > MOST_RAW_BYTES)
+    throw new Error(`${file.name} cannot be opened by this browser: convert it to JPEG or PNG.`);
+  return { blob: file, width: null, height: null };
+}
+
+/** Boxes with numbered chips over the picture, in percent of it, so that they keep their place at any size. */
+function overlay(emotions, faces, width, height) {
+  return faces.map((face, i) => {
+    const [x, y, w, high] = face.box;
+    const place = `left:${(100 * x) / width}%;top:${(100 * y) / height}%;width:${(100 * w) / width}%;height:${(100 * high) / height}%`;
+    const inside = y / height < 0.07 ? ".inside" : "";
+    const right = (x + w / 2) / width > 0.6 ? ".right" : "";
+    return h(`div.box${inside}${right}`, { style: `${place};--colour:${colourOf(emotions, face.label)}`, "data-face": i + 1 },
+      chip(emotions, face, i + 1));
+  });
+}
+
+function faceTable(faces) {
+  const head = ["face", "emotion", "sure", "next", "box: x, y, width, height"].map((o) => h("th", { scope: "col" }, o));
+  const rows = faces.map((face, i) => {
+    const [, [label, p]] = Object.entries(face.probabilities).sort((a, b) => b[1] - a[1]);
+    const cells = [i + 1, face.label, percent(face.confidence), `${label} ${percent(p)}`, face.box.map(Math.round).join(", ")];
+    return h("tr", {}, cells.map((o) => h("td", {}, String(o))));
+  });
+  return h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows)));
+}
+
+const NONE = [
+  "No face found in this picture.",
+  "Faces are found from the front, upright and lit; try one that is nearer, brighter, or turned less, or crop the picture around it.",
+];
+
+/** A picture's card on the page: shows its progress, then its result or one sentence of what went wrong. */
+class PhotoCard {
+  constructor(file, view) {
+    Object.assign(this, { file, view, state: "waiting", faces: [] });
+    this.status = h("p.status", { role: "status" }, "Waiting");
+    this.body = h("div.body");
+    this.tools = h("div.tools");
+    const remove = h("button.quiet", { title: `Remove ${file.name}`, "aria-label": `Remove ${file.name}`, onclick: () => view.remove(this) }, icon("close"));
+    this.el = h("article.card.photo", { "aria-label": file.name },
+      h("header", {}, h("h3", { title: file.name }, file.name), this.status, this.tools, remove), this.body);
+  }
+
+  say(state, text) {
+    this.state = state;
+    this.el.dataset.state = state;
+    this.status.textContent = text;
+  }
+
+  async read() {
+    try {
+      this.say("working", "Reading");
+      this.sent ??= await prepare(this.file);
+      const data = new DataView(await this.sent.blob.arrayBuffer());
+      const reply = await this.view.ask({ kind: "photo", name: this.file.name, preview: this.sent.width === null }, [data]);
+      this.show(reply);
+    } catch (error) {
+      this.faces = [];
+      this.body.replaceChildren(h("p.message.bad", {}, error.message));
+      this.tools.replaceChildren();
+      this.say("bad", "Not read");
+    }
+  }
+
+  show(reply) {
+    const emotions = this.view.emotions();
+    if (reply.buffers.length) this.sent = { ...this.sent, blob: new Blob([reply.buffers[0]], { type: "image/jpeg" }) };
+    this.sent.width ??= reply.original[0];
+    this.sent.height ??= reply.original[1];
+    const scale = this.sent.width / reply.width;
+    this.faces = reply.faces.map((o) => ({ ...o, box: o.box.map((v) => Math.round(v * scale * 10) / 10) }));
+    this.url ??= URL.createObjectURL(this.sent.blob);
+    const said = this.faces.map((o, i) => `face ${i + 1}: ${o.label}`).join("; ");
+    const picture = h("div.picture", {}, h("img", { src: this.url, alt: `${this.file.name}; ${said || "no face found"}` }),
+      overlay(emotions, this.faces, this.sent.width, this.sent.height));
+    const panels = this.faces.map((face, i) => this.panel(face, i, picture));
+    const side = panels.length ? h("div.faces", {}, panels) : h("div.message", {}, h("strong", {}, NONE[0]), h("p", {}, NONE[1]));
+    this.body.replaceChildren(h("div.split", {}, picture, side), ...(panels.length ? [faceTable(this.faces)] : []));
+    this.say("done", `${count(this.faces.length, "face")}, ${Math.round(reply.ms)} ms`);
+    this.tools.replaceChildren(...this.buttons());
+  }
+
+  panel(face, i, picture) {
+    const chart = bars(this.view.emotions());
+    chart.set(Object.values(face.probabilities));
+    const mark = (on) => picture.querySelector(`[data-face="${i + 1}"]`)?.classList.toggle("marked", on);
+    return h("section.face", { "aria-label": `Face ${i + 1}`, onmouseenter: () => mark(true), onmouseleave: () => mark(false) },
+      chip(this.view.emotions(), face, i + 1), chart);
+  }
+
+  buttons() {
+    const name = stem(this.file.name);
+    const make = (text, action) => h("button.small", { onclick: action, "aria-label": `Download ${text} of ${this.file.name}` }, text);
+    return [
+      make("CSV", () => download(`${name}_faces.csv`, toCsv([this], this.view.emotions()), "text/csv")),
+      make("JSON", () => download(`${name}_faces.json`, toJson([this]), "application/json")),
+      make("PNG", () => this.annotated().catch((e) => this.say("done", e.message))),
+    ];
+  }
+
+  async annotated() {
+    const data = new DataView(await this.sent.blob.arrayBuffer());
+    const reply = await this.view.ask({ kind: "annotate", name: this.file.name }, [data]);
+    download(`${stem(this.file.name)}_faces.png`, new Blob([reply.buffers[0]], { type: "image/png" }));
+  }
+
+  free() { if (this.url) URL.revokeObjectURL(this.url); }
+}
+
+/** The columns of `fer-nb predict --csv`; a picture without a face has a row with empty cells. */
+function toCsv(cards, emotions) {
+  const labels = emotions.map((o) => o.label);
+  const quote = (v) => (/[",\n]/.test(v) ? `"${String(v).replaceAll('"', '""')}"` : v);
+  const lines = [["file", "face", "x", "y", "width", "height", "score", "label", "confidence", ...labels]];
+  for (const { file, faces } of cards) {
+    if (!faces.length) lines.push([file.name, 0, ...Array(7 + labels.length).fill("")]);
+    faces.forEach((o, i) => lines.push([file.name, i + 1, ...o.box, o.score, o.label, o.confidence, ...labels.map((l) => o.probabilities[l])]));
+  }
+  return lines.map((line) => line.map(quote).join(",")).join("\n") + "\n";
+}
+
+const toJson = (cards) =>
+  JSON.stringify(cards.map(({ file, sent, faces }) => ({ file: file.name, width: sent.width, height: sent.height, faces })), null, 1) + "\n";
+
+function photoView({ model, el, signal }) {
+  const cards = [];
+  const list = h("div.cards");
+  const total = h("p.total", { role: "status" });
+  const all = h("div.toolbar", { hidden: true }, total,
+    h("button.small", { onclick: () => download("faces.csv", toCsv(done(), view.emotions()), "text/csv") }, "All as CSV"),
+    h("button.small", { onclick: () => download("faces.json", toJson(done()), "application/json") }, "All as JSON"),
+    h("button.small", { onclick: () => [...cards].forEach((o) => view.remove(o)) }, "Clear"));
+  const done = () => cards.filter((o) => o.state === "done");
+  let working = false;
+
+  const view = {
+    ask: channel(model, signal),
+    emotions: () => model.get("emotions"),
+    remove(card) {
+      cards.splice(cards.indexOf(card), 1);
+      card.el.remove();
+      card.free();
+      summary();
+    },
+  };
+
+  function summary() {
+    const faces = done().reduce((n, o) => n + o.faces.length, 0);
+    const bad = cards.filter((o) => o.state === "bad").length;
+    const left = cards.length - done().length - bad;
+    total.textContent = `${count(done().length, "photo")}, ${count(faces, "face")}` + (bad ? `, ${bad} not read` : "") + (left ? `, ${left} to go` : "");
+    all.hidden = !cards.length;
+    zone.classList.toggle("small", cards.length > 0);
+  }
+
+  async function work() {
+    if (working) return;
+    working = true;
+    for (let card; (card = cards.find((o) => o.state === "waiting")); summary()) await card.read();
+    working = false;
+  }
+
+  function add(files) {
+    for (const file of [...files].reverse()) {
+      const card = new PhotoCard(file, view);
+      cards.unshift(card);
+      list.prepend(card.el);
+    }
+    summary();
+    work();
+  }
+
+  const input = h("input", { type: "file", multiple: true, accept: "image/*", hidden: true, onchange: () => { add(input.files); input.value = ""; } });
+  async function sample() {
+    try {
+      const reply = await view.ask({ kind: "sample" });
+      add([new File([reply.buffers[0]], reply.name, { type: "image/jpeg" })]);
+    } catch (error) { note.textContent = error.message; }
+  }
+  const note = h("p.fine", { role: "status" }, "Pictures stay on this machine and are not kept.");
+  const zone = h("div.drop", {},
+    icon("drop"), h("p", {}, h("strong", {}, "Drop photos here"), ", paste, or"),
+    h("div.row", {}, h("button.primary", { onclick: () => input.click() }, "Choose photos"), h("button", { onclick: sample }, "Try the sample photo")),
+    note, input);
+
+  const on = (target, event, handler) => target.addEventListener(event, handler, { signal });
+  const visible = () => el.offsetParent !== null;
+  let depth = 0;
+  const hover = (change) => { depth = change === 0 ? 0 : Math.max(0, depth + change); zone.classList.toggle("over", depth > 0); };
+  on(window, "dragenter", (e) => { if (visible() && e.dataTransfer?.types.includes("Files")) { e.preventDefault(); hover(1); } });
+  on(window, "dragleave", () => hover(-1));
+  on(window, "dragover", (e) => { if (e.dataTransfer?.types.includes("Files")) e.preventDefault(); }); // a miss must not leave the page
+  on(window, "drop", (e) => {
+    hover(0);
+    if (!e.dataTransfer?.files.length) return;
+    e.preventDefault();
+    if (visible()) add(e.dataTransfer.files);
+  });
+  on(document, "paste", (e) => { if (visible() && e.clipboardData?.files.length) add(e.clipboardData.files); });
+  model.on("change:model", () => { cards.forEach((o) => { if (o.state !== "working") o.say("waiting", "Waiting"); }); summary(); work(); });
+
+  el.append(h("div.fer-nb-photo", {}, zone, all, list));
+  return () => cards.forEach((o) => o.free());
+}

@@ -1,0 +1,117 @@
+"""Measures the dashboard in a real browser with a fake camera, and prints a Markdown table.
+
+    python nbs/tutorials/bench_app.py [--frames 1000] [--json FILE]
+
+Needs the extras `all` and `dev` and a Chromium (tools/browser.py finds or installs one). Everything runs on this machine:
+browser, server and kernel share its cores, so a visitor with a computer of her own has it better."""
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+from playwright.sync_api import sync_playwright
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]/'tools'))
+import browser
+import fake_camera
+
+from fer_nb.serve import start
+
+FAKE = ['--no-sandbox', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream']
+
+
+def open_page(chromium, url):
+    "A page, and the seconds from its GET to the first widget."
+    page = chromium.new_page(viewport=dict(width=1440, height=900))
+    page.set_default_timeout(120_000)
+    begin = time.perf_counter()
+    page.goto(url, wait_until='commit')
+    page.wait_for_selector('.fer-nb .drop')
+    return page, time.perf_counter() - begin
+
+
+def kernel_of(page, server):
+    "The process of the page's kernel."
+    name = page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId")
+    return next(o for o in psutil.Process(server.pid).children(recursive=True) if name in ' '.join(o.cmdline()))
+
+
+def megabytes(process): return process.memory_info().rss/2**20
+
+
+def start_ups(chromium):
+    "Seconds to the first widget: on a server that was just started, and with a kernel that waited."
+    with start(port=0) as server:
+        page, cold = open_page(chromium, server.url)
+        page.close()
+        time.sleep(10)                               # the next kernel is made ready
+        page, warm = open_page(chromium, server.url)
+        page.close()
+    return {'first widget, cold, s': cold, 'first widget, preheated, s': warm}
+
+
+def camera(chromium, server, frames):
+    "Frames a second, round trips and the kernel's memory, after ten seconds and after `frames` frames."
+    page, _ = open_page(chromium, server.url)
+    kernel = kernel_of(page, server)
+    page.click('role=tab[name=Camera]')
+    page.click('role=button[name=Start]')
+    page.wait_for_selector('.live .face')
+    look = lambda: page.eval_on_selector('[data-camera]', 'o => ({...o.dataset})')
+    time.sleep(5)
+    page.evaluate("document.querySelector('[data-camera]').ferNbTrips.length = 0")
+    first, begin, memory = int(look()['frames']), time.perf_counter(), {}
+    for goal in sorted({1000, frames}):
+        while int(look()['frames']) < goal: time.sleep(.2)
+        memory[f'kernel memory after {goal:,} frames, MB'] = megabytes(kernel)
+    seen, seconds = int(look()['frames']) - first, time.perf_counter() - begin
+    trips = page.evaluate("[...document.querySelector('[data-camera]').ferNbTrips]")
+    page.close()
+    return {'camera, frames a second': seen/seconds, 'round trip, median, ms': float(np.median(trips)),
+            'round trip, 95th percentile, ms': float(np.percentile(trips, 95)), **memory}
+
+
+def photo(chromium, server, folder):
+    "Seconds from the drop of a photo of 6000x4000 to its answer; the median of three."
+    path, rng = Path(folder)/'large.jpg', np.random.default_rng(0)
+    large = cv2.resize(cv2.imread(str(fake_camera.SAMPLE)), (6000, 4000)).astype(np.int16)
+    large += rng.integers(-14, 15, large.shape, np.int16)    # grain, as a camera has; without it the file is small
+    cv2.imwrite(str(path), large.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 95])
+    page, _ = open_page(chromium, server.url)
+    cdp, box, times = page.context.new_cdp_session(page), page.locator('.drop').bounding_box(), []
+    where = dict(x=box['x'] + box['width']/2, y=box['y'] + 20, data=dict(items=[], files=[str(path)], dragOperationsMask=1))
+    for i in range(3):
+        for kind in ('dragEnter', 'dragOver'): cdp.send('Input.dispatchDragEvent', dict(type=kind, **where))
+        begin = time.perf_counter()
+        cdp.send('Input.dispatchDragEvent', dict(type='drop', **where))
+        page.wait_for_function(f"document.querySelectorAll('article[data-state=done] .box').length === {i + 1}")
+        times.append(time.perf_counter() - begin)
+    page.close()
+    return {f'photo of 6000x4000, {path.stat().st_size/1e6:.0f} MB, s': float(np.median(times))}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--frames', type=int, default=1000, help="camera frames to wait for; 10000 take six minutes")
+    parser.add_argument('--json', type=Path, help="write the figures to this file as well")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as p:
+        film = fake_camera.write(Path(folder)/'one.mjpeg')
+        chromium = p.chromium.launch(executable_path=browser.chromium(), args=[*FAKE, f'--use-file-for-fake-video-capture={film}'])
+        found = start_ups(chromium)
+        with start(port=0) as server: found |= photo(chromium, server, folder) | camera(chromium, server, args.frames)
+        version = chromium.version
+    machine = f'{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, Chromium {version}'
+    print(f'{machine}\n\n| what | measured |\n|---|--:|')
+    for k, v in found.items(): print(f'| {k} | {v:.1f} |')
+    if args.json: args.json.write_text(json.dumps({'machine': machine, **found}, indent=1) + '\n')
+
+
+if __name__ == '__main__': main()

@@ -1,0 +1,388 @@
+"The dashboard as a visitor meets it: a real server, a real kernel, a real browser. Screenshots go to test-output/."
+import csv
+import io
+import json
+import sys
+import time
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+
+from conftest import ROOT
+
+pytest.importorskip('voila')
+pytest.importorskip('playwright')
+sys.path.insert(0, str(ROOT/'tools'))
+from playwright.sync_api import expect, sync_playwright  # noqa: E402
+
+import browser as browsers  # noqa: E402
+import fake_camera  # noqa: E402
+
+OUTPUT = ROOT/'test-output'
+FAKE = ['--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream']
+SLOW = 60_000       # ms; a busy machine takes its time
+expect.set_options(timeout=SLOW/2)
+
+# Keeps the camera's tracks where a test can ask whether their light is on.
+WATCH = """
+  window.tracks = [];
+  const devices = navigator.mediaDevices;
+  if (devices) {
+    const open = devices.getUserMedia.bind(devices);
+    devices.getUserMedia = async (o) => { const s = await open(o); window.tracks.push(...s.getTracks()); return s; };
+  }
+"""
+
+
+@pytest.fixture(scope='session')
+def playwright():
+    OUTPUT.mkdir(exist_ok=True)
+    with sync_playwright() as p: yield p
+
+
+def start_browser(playwright, *args):
+    return playwright.chromium.launch(executable_path=browsers.chromium(), args=['--no-sandbox', *args])
+
+
+@pytest.fixture(scope='session')
+def chromium(playwright, tmp_path_factory):
+    film = fake_camera.write(tmp_path_factory.mktemp('camera')/'two.mjpeg', faces=2)
+    browser = start_browser(playwright, *FAKE, f'--use-file-for-fake-video-capture={film}')
+    yield browser
+    browser.close()
+
+
+class Site:
+    "A page and what went wrong on it."
+    def __init__(self, browser, url, **options):
+        self.context = browser.new_context(accept_downloads=True, **({'viewport': dict(width=1440, height=900)} | options))
+        self.context.set_default_timeout(SLOW)
+        self.context.add_init_script(WATCH)
+        self.page, self.errors, self.hosts = self.context.new_page(), [], set()
+        self.page.on('console', lambda m: self.errors.append(m.text) if m.type == 'error' else None)
+        self.page.on('pageerror', lambda e: self.errors.append(str(e)))
+        self.page.on('request', lambda r: self.hosts.add(r.url.split('/')[2]) if '://' in r.url else None)
+        self.page.goto(url)
+        self.page.wait_for_selector('.fer-nb .drop')
+
+    def add(self, *paths):
+        with self.page.expect_file_chooser() as chooser: self.page.click('text=Choose photos')
+        chooser.value.set_files([str(o) for o in paths])
+
+    def card(self, name): return self.page.locator(f'article[aria-label="{name}"]')
+
+    def wait(self, name, state='done'):
+        self.page.wait_for_selector(f'article[aria-label="{name}"][data-state="{state}"]')
+        return self.card(name)
+
+    def download(self, click):
+        with self.page.expect_download() as got: self.page.click(click)
+        return got.value.suggested_filename, got.value.path().read_bytes()
+
+    def shot(self, name): self.page.screenshot(path=OUTPUT/f'{name}.png')
+    def figures(self): return dict(self.page.eval_on_selector('[data-camera]', 'o => ({...o.dataset})'))
+    def lights(self): return self.page.evaluate("tracks.filter((o) => o.readyState === 'live').length")
+
+    def start_camera(self, faces):
+        self.page.click('role=tab[name=Camera]')
+        self.page.click('role=button[name=Start]')
+        self.page.wait_for_function(f"document.querySelectorAll('.live .face').length === {faces}")
+
+
+@pytest.fixture
+def site(chromium, server):
+    site = Site(chromium, server.url)
+    yield site
+    site.context.close()
+
+
+@pytest.fixture(scope='session')
+def pictures(tmp_path_factory, sample):
+    "Good and bad files by name."
+    folder, photo = tmp_path_factory.mktemp('pictures'), cv2.imread(str(sample))
+    def write(name, data): (folder/name).write_bytes(data); return folder/name
+    jpeg = lambda image: cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+    # What a phone held upright writes: the pixels lie on their side, and EXIF says so.
+    exif = bytes.fromhex('ffe1002245786966000049492a00080000000100120103000100000006000000000000000000')
+    turned = jpeg(cv2.rotate(photo, cv2.ROTATE_90_COUNTERCLOCKWISE))
+    wall = np.random.default_rng(0).normal(180, 6, (600, 800, 3)).clip(0, 255).astype(np.uint8)
+    return dict(
+        phone=write('phone.jpg', turned[:2] + exif + turned[2:]),
+        two=write('two.jpg', jpeg(np.hstack([photo, photo[:, ::-1]]))), wall=write('wall.jpg', jpeg(wall)),
+        tiff=write('scan.tiff', cv2.imencode('.tiff', photo)[1].tobytes()),
+        text=write('notes.png', b'Dear diary, today nothing happened.\n'), empty=write('empty.jpg', b''),
+        svg=write('logo.svg', b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'),
+        heic=write('phone.heic', b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(500)),
+        broken=write('broken.jpg', jpeg(photo)[:20000]),
+        huge=write('huge.png', cv2.imencode('.png', np.zeros((10000, 10000), np.uint8))[1].tobytes()))
+
+
+# -- The page
+
+
+@pytest.mark.parametrize('width, height', [(1440, 900), (390, 844)])
+def test_the_page_opens_complete_and_asks_no_other_host(chromium, server, width, height):
+    site = Site(chromium, server.url, viewport=dict(width=width, height=height))
+    assert 'fer_nb' in site.page.title()
+    for tab in ('About', 'Camera', 'Photo'):
+        site.page.click(f'role=tab[name={tab}]')
+        assert site.page.evaluate('document.scrollingElement.scrollWidth <= innerWidth'), f'{tab} is wider than the page'
+        site.page.wait_for_timeout(200)
+        site.shot(f'{tab.lower()}_{width}')
+    site.page.click('text=Try the sample photo')
+    site.wait('sample.jpg')
+    assert site.page.evaluate('document.scrollingElement.scrollWidth <= innerWidth'), 'a photo is wider than the page'
+    site.page.screenshot(path=OUTPUT/f'photo_read_{width}.png', full_page=True)
+    assert site.hosts == {server.url.split('/')[2]}
+    assert site.errors == []
+    site.context.close()
+
+
+def test_dark(chromium, server):
+    site = Site(chromium, server.url, color_scheme='dark')
+    site.page.click('text=Try the sample photo')
+    site.wait('sample.jpg')
+    site.shot('photo_dark')
+    ground = site.page.eval_on_selector('.fer-nb-kind-shell', 'o => getComputedStyle(o).backgroundColor')
+    assert max(map(int, ground[4:-1].split(','))) < 60
+    site.context.close()
+
+
+def test_tabs_by_keyboard_and_about_shows_the_card(site):
+    from fer_nb.zoo import load_model
+    card = load_model().card
+    site.page.focus('role=tab[name=Photo]')
+    site.page.keyboard.press('ArrowLeft')
+    about = site.page.locator('.fer-nb-about')
+    expect(about).to_be_visible()
+    expect(about).to_contain_text(f"{100*card['evaluation']['accuracy']:.1f}")
+    expect(about).to_contain_text('AI Act')
+    expect(about.locator('table.confusion tbody tr')).to_have_count(len(card.labels))
+    site.page.screenshot(path=OUTPUT/'about_whole.png', full_page=True)
+
+
+def test_another_model_reads_the_photos_again(site):
+    site.page.click('text=Try the sample photo')
+    card = site.wait('sample.jpg')
+    before = card.locator('.bars').inner_text()
+    site.page.select_option('select[aria-label=Model]', 'lenet')
+    expect(card.locator('.bars')).not_to_have_text(before)
+    site.wait('sample.jpg')
+    site.page.click('role=tab[name=About]')
+    expect(site.page.locator('.fer-nb-about')).to_contain_text('The model lenet')
+
+
+# -- Photos
+
+
+def test_sample_photo_and_its_downloads(site, sample):
+    from fer_nb.recognize import EmotionRecognizer
+    (face,) = EmotionRecognizer()(sample)
+    site.page.click('text=Try the sample photo')
+    card = site.wait('sample.jpg')
+    expect(card.locator('.box .chip')).to_contain_text(face.label)
+    expect(card.locator('tbody tr')).to_have_count(1)
+    site.shot('photo_sample')
+
+    name, data = site.download('role=button[name="Download JSON of sample.jpg"]')
+    (picture,) = json.loads(data)
+    assert (name, picture['file'], picture['width'], picture['height']) == ('sample_faces.json', 'sample.jpg', 512, 512)
+    assert picture['faces'][0]['label'] == face.label and np.allclose(picture['faces'][0]['box'], face.box, atol=4)
+
+    name, data = site.download('role=button[name="Download CSV of sample.jpg"]')
+    (row,) = csv.DictReader(io.StringIO(data.decode()))
+    assert (name, row['label'], row['face']) == ('sample_faces.csv', face.label, '1')
+    assert abs(sum(float(row[o]) for o in face.labels) - 1) < .01
+
+    name, data = site.download('role=button[name="Download PNG of sample.jpg"]')
+    drawn = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert name == 'sample_faces.png' and drawn.shape == (512, 512, 3)
+    assert np.abs(drawn.astype(int) - cv2.imread(str(sample))).mean() > 1
+
+
+def test_a_dragged_file_is_read(site, sample):
+    "A drag as the browser gets it from the desktop, not an event made by a script."
+    box = site.page.locator('.drop').bounding_box()
+    where = dict(x=box['x'] + box['width']/2, y=box['y'] + box['height']/2)
+    data = dict(items=[], files=[str(sample)], dragOperationsMask=1)
+    cdp = site.context.new_cdp_session(site.page)
+    for kind in ('dragEnter', 'dragOver'): cdp.send('Input.dispatchDragEvent', dict(type=kind, data=data, **where))
+    expect(site.page.locator('.drop')).to_have_class('drop over')
+    cdp.send('Input.dispatchDragEvent', dict(type='drop', data=data, **where))
+    expect(site.wait('sample.jpg').locator('.box')).to_have_count(1)
+    expect(site.page.locator('.drop')).not_to_have_class('over')
+
+
+def test_a_pasted_picture_is_read(site, sample):
+    site.page.evaluate("""async (bytes) => {
+        const data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(bytes)], 'pasted.jpg', {type: 'image/jpeg'}));
+        document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true}));
+    }""", list(sample.read_bytes()))
+    expect(site.wait('pasted.jpg').locator('.box')).to_have_count(1)
+
+
+def test_ten_at_once_with_broken_ones_among_them(site, sample, pictures, tmp_path):
+    copies = [tmp_path/f'copy{i}.jpg' for i in range(7)]
+    for o in copies: o.write_bytes(sample.read_bytes())
+    site.add(*copies[:3], pictures['text'], *copies[3:], pictures['two'], pictures['broken'])
+    for o in copies: site.wait(o.name)
+    expect(site.wait('two.jpg').locator('.box')).to_have_count(2)
+    site.wait('notes.png', 'bad'), site.wait('broken.jpg', 'bad')
+    expect(site.page.locator('.toolbar .total')).to_have_text('8 photos, 9 faces, 2 not read')
+    site.shot('photo_ten')
+    _, data = site.download('text=All as CSV')
+    assert len(list(csv.DictReader(io.StringIO(data.decode())))) == 9
+    site.page.click('text=Clear')
+    expect(site.page.locator('article')).to_have_count(0)
+
+
+@pytest.mark.parametrize('which, said', [('text', 'it holds text'), ('empty', '0 bytes'), ('svg', 'it holds SVG'), ('heic', 'it holds HEIC'),
+                                         ('broken', 'breaks off'), ('huge', '100 megapixels')])
+def test_a_bad_file_gets_a_sentence_and_the_next_one_works(site, sample, pictures, which, said):
+    path = pictures[which]
+    site.add(path)
+    message = site.wait(path.name, 'bad').locator('.message')
+    expect(message).to_contain_text(said)
+    expect(message).to_contain_text(path.name)
+    site.add(sample)
+    expect(site.wait('sample.jpg').locator('.box')).to_have_count(1)
+
+
+def test_a_wall_a_turned_phone_and_a_tiff(site, pictures):
+    site.add(pictures['wall'], pictures['phone'], pictures['tiff'])
+    expect(site.wait('wall.jpg').locator('.message')).to_contain_text('No face found')
+    for name in ('phone.jpg', 'scan.tiff'):
+        card = site.wait(name)
+        expect(card.locator('.box .chip')).to_contain_text('happy')
+        assert card.locator('img').evaluate('async (o) => { await o.decode(); return o.naturalWidth; }') == 512
+
+
+def test_a_large_photo_keeps_its_own_coordinates(site, sample, tmp_path):
+    large = cv2.resize(cv2.imread(str(sample)), (6000, 4000))
+    cv2.imwrite(str(tmp_path/'large.jpg'), large, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    site.add(tmp_path/'large.jpg')
+    site.wait('large.jpg')
+    _, data = site.download('role=button[name="Download JSON of large.jpg"]')
+    (picture,) = json.loads(data)
+    x, y, w, h = picture['faces'][0]['box']
+    assert (picture['width'], picture['height']) == (6000, 4000)
+    assert abs(x + w/2 - 223*6000/512) < 300 and abs(y + h/2 - 115*4000/512) < 300
+
+
+# -- The camera
+
+
+def test_camera_follows_two_faces_and_starts_again(site):
+    site.start_camera(2)
+    time.sleep(2)
+    numbers = site.page.eval_on_selector_all('.live .face', 'all => all.map((o) => o.dataset.track)')
+    assert len(set(numbers)) == 2
+    expect(site.page.locator('.live .chip').first).to_contain_text('happy')
+    expect(site.page.locator('.figures')).to_contain_text('frames a second')
+    frames = int(site.figures()['frames'])
+    site.shot('camera_two')
+    time.sleep(2)
+    assert int(site.figures()['frames']) > frames
+    assert site.page.eval_on_selector_all('.live .face', 'all => all.map((o) => o.dataset.track)') == numbers
+    pixels = site.page.evaluate("""() => { const o = document.querySelector('.layer');
+        return o.getContext('2d').getImageData(0, 0, o.width, o.height).data.filter((v, i) => i % 4 === 3 && v).length; }""")
+    assert pixels > 1000                             # boxes are drawn over the video
+    name, data = site.download('text=Snapshot')
+    assert name.endswith('.png') and cv2.imdecode(np.frombuffer(data, np.uint8), 1).shape == (480, 640, 3)
+    assert site.lights() == 1
+    site.page.click('role=button[name=Stop]')
+    assert site.lights() == 0
+    expect(site.page.locator('.live .face')).to_have_count(0)
+    site.start_camera(2)
+    assert site.lights() == 1
+
+
+def test_leaving_the_tab_or_hiding_the_page_turns_the_camera_off(site):
+    site.start_camera(2)
+    site.page.click('role=tab[name=Photo]')
+    assert site.lights() == 0
+    site.start_camera(2)
+    site.page.evaluate("""Object.defineProperty(document, 'hidden', {value: true, configurable: true});
+                          document.dispatchEvent(new Event('visibilitychange'));""")
+    assert site.lights() == 0
+    expect(site.page.locator('.fer-nb-camera .message')).to_contain_text('while the page was hidden')
+
+
+@pytest.mark.parametrize('flags, said', [
+    (FAKE[1:] + ['--deny-permission-prompts'], 'not allowed'),
+    (FAKE[:1], 'No camera was found')])
+def test_a_camera_that_is_denied_or_absent_is_said(playwright, server, flags, said):
+    browser = start_browser(playwright, *flags)
+    site = Site(browser, server.url)
+    site.page.click('role=tab[name=Camera]')
+    site.page.click('role=button[name=Start]')
+    expect(site.page.locator('.fer-nb-camera .message')).to_contain_text(said)
+    expect(site.page.locator('role=button[name=Start]')).to_be_visible()
+    browser.close()
+
+
+def test_a_busy_camera_is_said_and_works_later(site):
+    site.page.evaluate("""() => { const d = navigator.mediaDevices, open = d.getUserMedia; let first = true;
+        d.getUserMedia = async (o) => { if (first) { first = false; throw new DOMException('', 'NotReadableError'); } return open(o); }; }""")
+    site.page.click('role=tab[name=Camera]')
+    site.page.click('role=button[name=Start]')
+    expect(site.page.locator('.fer-nb-camera .message')).to_contain_text('busy')
+    site.start_camera(2)
+    expect(site.page.locator('.fer-nb-camera .message')).to_be_hidden()
+
+
+def test_an_insecure_address_is_said(playwright, server):
+    host, port = server.url.split('/')[2].split(':')
+    browser = start_browser(playwright, *FAKE, '--host-resolver-rules=MAP fer.test 127.0.0.1')
+    site = Site(browser, f'http://fer.test:{port}/')
+    site.page.click('role=tab[name=Camera]')
+    expect(site.page.locator('.fer-nb-camera .message')).to_contain_text('only over HTTPS')
+    browser.close()
+
+
+def test_a_lost_kernel_is_said_and_a_reload_helps(site, server):
+    site.start_camera(2)
+    kernel = site.page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId")
+    (process,) = [o for o in psutil.Process(server.pid).children(recursive=True) if kernel in ' '.join(o.cmdline())]
+    process.kill()
+    expect(site.page.locator('.fer-nb-camera .message')).to_contain_text('connection to the program is lost')
+    site.page.reload()
+    site.page.wait_for_selector('.fer-nb .drop')
+    site.start_camera(2)
+
+
+# -- The channel, without a browser
+
+
+def said(widget, content, *buffers):
+    "What a widget answers to a message, as the browser would receive it."
+    sent = []
+    widget.send = lambda content, buffers=None: sent.append(content)
+    widget._handle_custom_msg(content, list(buffers))
+    (answer,) = sent
+    return answer
+
+
+def test_malformed_messages_are_answered_and_the_next_one_works(sample, caplog):
+    from fer_nb.app import CameraWidget, PhotoWidget
+    photo, camera = PhotoWidget(), CameraWidget()
+    good = cv2.imencode('.jpg', cv2.resize(cv2.imread(str(sample)), (640, 480)))[1].tobytes()
+    for content in (None, 'x', [], {}, {'id': 1}, {'id': 1, 'kind': 'nonsense'}, {'id': 1, 'kind': ['photo']}, {'id': 1, 'kind': 'photo'}):
+        assert said(photo, content)['error'].endswith('.')
+    for when in (None, 'noon', float('nan'), True and [1]):
+        assert 'time' in said(camera, {'id': 2, 'kind': 'frame', 'time': when}, good)['error']
+    tall = cv2.imencode('.jpg', np.zeros((5000, 3000), np.uint8))[1].tobytes()
+    for bad in (b'', b'nonsense', good[:500], tall): assert 'camera frame' in said(camera, {'id': 3, 'kind': 'frame', 'time': 1}, bad)['error']
+    answer = said(camera, {'id': 4, 'kind': 'frame', 'time': 2}, good)
+    assert answer['id'] == 4 and [o['label'] for o in answer['faces']] == ['happy']
+    answer = said(photo, {'id': 5, 'kind': 'photo', 'name': 'a.jpg'}, memoryview(sample.read_bytes()))
+    assert answer['id'] == 5 and len(answer['faces']) == 1
+
+
+def test_the_kernel_imports_no_tensorflow():
+    import subprocess
+    code = "import sys, fer_nb.app; fer_nb.app.Dashboard(); print([o for o in ('tensorflow', 'keras', 'matplotlib') if o in sys.modules])"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'

@@ -1,0 +1,48 @@
+"Where a Chromium is that the tests can drive; if there is none, it is installed. Called alone it prints the path."
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome', 'microsoft-edge')
+MAC = '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome'
+
+
+def playwrights():
+    "The path of the Chromium that Playwright installed, or None."
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as p: path = p.chromium.executable_path
+    return path if Path(path).is_file() else None
+
+
+def present():
+    "The path of a Chromium that is here, or None; the variable CHROMIUM names one."
+    if named := os.environ.get('CHROMIUM'):
+        if not Path(named).is_file(): sys.exit(f"CHROMIUM names {named}, which does not exist.")
+        return named
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    return found or (MAC if Path(MAC).is_file() else None) or playwrights()
+
+
+def install():
+    "One installer after the other: Playwright's own, which needs no rights, then the package manager's."
+    sudo = [] if os.name == 'nt' or os.getuid() == 0 else ['sudo', '-n']
+    apt = [] if not shutil.which('apt-get') else [[*sudo, 'apt-get', 'update', '-qq'], [*sudo, 'apt-get', 'install', '-qq', '-y', 'chromium']]
+    for command in [[sys.executable, '-m', 'playwright', 'install', 'chromium'], *apt]:
+        print(f"No Chromium here; trying: {' '.join(command)}", file=sys.stderr, flush=True)
+        try: subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=600,
+                            env=os.environ | {'DEBIAN_FRONTEND': 'noninteractive'})
+        except (OSError, subprocess.TimeoutExpired): continue
+        if path := present(): return path
+    return None
+
+
+def chromium():
+    "The path of a Chromium; exits with a sentence if there is none and none can be installed."
+    path = present() or install()
+    if not path: sys.exit("The tests of the dashboard need a Chromium: install one, and name it in the variable CHROMIUM if it is not found.")
+    return path
+
+
+if __name__ == '__main__': print(chromium())

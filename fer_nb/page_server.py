@@ -14,10 +14,11 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from jupyter_core.utils import run_sync
+import psutil
 from jupyter_server.base.handlers import FileFindHandler
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.handlers import KernelHandler
@@ -49,7 +50,7 @@ class PromptConnection(ZMQChannelsWebsocketConnection):
 class Kernels(AsyncMappingKernelManager):
     "Starts kernels that are silent but for errors and keep no history, and knows which of them a page uses."
     _cold = Set(help="Those that were started for a page; Voila's own book is on those that were warmed up before.")
-    _seen = Dict(help="When each was first looked at by the culler, which passes over those that wait.")
+    _seen = Dict(help="Since when the culler has seen each in use.")
 
     async def start_kernel(self, **kwargs):
         quiet = ['--IPKernelApp.log_level=ERROR', '--HistoryManager.enabled=False']
@@ -58,10 +59,10 @@ class Kernels(AsyncMappingKernelManager):
         return kernel
 
     async def cull_kernel_if_idle(self, kernel_id):
-        "A kernel may have waited for hours for its visitor: its idle time begins when it is first seen without."
-        self._seen = {k: t for k,t in self._seen.items() if k in self}
-        since = self._seen.setdefault(kernel_id, time.monotonic())
-        if time.monotonic() - since > self.cull_idle_timeout: await super().cull_kernel_if_idle(kernel_id)
+        "A kernel may have waited for hours for its visitor: its idle time begins when it is first seen in use."
+        self._seen = {o: self._seen.get(o, time.monotonic()) for o in self.in_use()}
+        since = self._seen.get(kernel_id)
+        if since and time.monotonic() - since > self.cull_idle_timeout: await super().cull_kernel_if_idle(kernel_id)
 
     def in_use(self):
         "The ids of all kernels but those that wait, warmed up, for a visitor."
@@ -176,11 +177,12 @@ class PageServer(OnePage):
         super().listen()
 
     def stop(self):
+        "Kernels keep nothing that would be lost, so they are not asked; that takes seconds when one is just starting."
         for sig in (signal.SIGINT, signal.SIGTERM): signal.signal(sig, signal.SIG_IGN)
-        for _ in range(3):
-            try: run_sync(self.kernel_manager.shutdown_all)(now=True)
-            except Exception: continue                             # one ended by itself meanwhile
-            break
+        kernels = psutil.Process().children(recursive=True)
+        for o in kernels:
+            with suppress(psutil.NoSuchProcess): o.kill()
+        psutil.wait_procs(kernels, timeout=5)
         shutil.rmtree(self.connection_dir, ignore_errors=True)
 
 def main(argv=None):

@@ -29,13 +29,13 @@
     opening.classList.add('leaving');
     setTimeout(() => { opening.hidden = true; }, 300);
     document.dispatchEvent(new CustomEvent('fer-nb:shown'));
-    setInterval(ask, EVERY);
   }
   const watcher = new MutationObserver(() => { if (!shown) requestAnimationFrame(() => { if (!shown) look(); }); });
   watcher.observe(document.body, {childList: true, subtree: true});
 
   // The kernel of this page ends when it dies, when its page was out of reach for long, or with the server.
   function say(sentence, reload) {
+    if (!shown) return sentence && reload ? fail(sentence) : undefined;
     if (lost.hidden && sentence) document.dispatchEvent(new CustomEvent('fer-nb:lost', {detail: sentence}));
     lost.hidden = !sentence;
     lost.firstElementChild.textContent = sentence;
@@ -51,7 +51,7 @@
       say(alive ? '' : "The program behind this page has ended.", true);
     } catch { if (++misses > 1) say("The connection is lost. Trying again.", false); }
   }
-  document.addEventListener('visibilitychange', () => { if (shown) ask(); });
+  document.addEventListener('visibilitychange', () => ask());
 
   // Voila ends the kernel of a page that is left, at beforeunload, which phones do not have.
   let left = false;
@@ -70,6 +70,7 @@
     fail,
     end: () => {
       window.ferNb.ended = true;
+      setInterval(ask, EVERY);
       const why = "a proxy in between may not pass websockets on";
       setTimeout(() => fail(`The page cannot reach the program behind it: ${why}.`), PATIENCE);
     },

@@ -82,7 +82,7 @@ def photo(chromium, server, folder):
     "Seconds from the drop of a photo of 6000x4000 to its answer; the median of three."
     path, rng = Path(folder)/'large.jpg', np.random.default_rng(0)
     large = cv2.resize(cv2.imread(str(fake_camera.SAMPLE)), (6000, 4000)).astype(np.int16)
-    large += rng.integers(-30, 31, large.shape, np.int16)    # grain, as a camera has; without it the file is small
+    large += rng.integers(-44, 45, large.shape, np.int16)    # grain, as a camera has; without it the file is small
     cv2.imwrite(str(path), large.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 95])
     page, _ = open_page(chromium, server.url)
     cdp, box, times = page.context.new_cdp_session(page), page.locator('.drop').bounding_box(), []

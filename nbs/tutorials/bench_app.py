@@ -57,6 +57,22 @@ def start_ups(chromium):
     return {'first widget, cold, s': cold, 'first widget, preheated, s': warm}
 
 
+def visitors(chromium, n=3):
+    "Megabytes (proportional share, Linux) of the server, of the kernel that waits, and of each visitor more."
+    share = lambda process: process.memory_full_info().pss/2**20
+    with start(port=0) as server:
+        time.sleep(8)                                # the first kernel is made ready
+        whole = psutil.Process(server.pid)
+        waiting = sum(map(share, whole.children(recursive=True)))
+        alone, pages = share(whole), []
+        for _ in range(n):
+            pages.append(open_page(chromium, server.url)[0])
+            time.sleep(5)
+        kernels = sum(map(share, whole.children(recursive=True)))
+        for page in pages: page.close()
+    return {'server, MB': alone, 'kernel that waits, MB': waiting, 'each visitor, MB': (kernels - waiting)/n}
+
+
 def camera(chromium, server, frames):
     "Frames a second, round trips and the kernel's memory, after ten seconds and after `frames` frames."
     page, _ = open_page(chromium, server.url)
@@ -67,14 +83,16 @@ def camera(chromium, server, frames):
     look = lambda: page.eval_on_selector('[data-camera]', 'o => ({...o.dataset})')
     time.sleep(5)
     page.evaluate("document.querySelector('[data-camera]').ferNbTrips.length = 0")
-    first, begin, memory = int(look()['frames']), time.perf_counter(), {}
+    busy = lambda: sum(sum(o.cpu_times()[:2]) for o in (kernel, psutil.Process(server.pid)))
+    first, begin, memory, used = int(look()['frames']), time.perf_counter(), {}, busy()
     for goal in sorted({1000, frames}):
         while int(look()['frames']) < goal: time.sleep(.2)
         memory[f'kernel memory after {goal:,} frames, MB'] = megabytes(kernel)
     seen, seconds = int(look()['frames']) - first, time.perf_counter() - begin
     trips = page.evaluate("[...document.querySelector('[data-camera]').ferNbTrips]")
+    used = busy() - used
     page.close()
-    return {'camera, frames a second': seen/seconds, 'round trip, median, ms': float(np.median(trips)),
+    return {'camera, frames a second': seen/seconds, 'processor time for a frame, kernel and server, ms': 1000*used/seen, 'round trip, median, ms': float(np.median(trips)),
             'round trip, 95th percentile, ms': float(np.percentile(trips, 95)), **memory}
 
 
@@ -105,7 +123,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as p:
         film = fake_camera.write(Path(folder)/'one.mjpeg')
         chromium = p.chromium.launch(executable_path=browser.chromium(), args=[*FAKE, f'--use-file-for-fake-video-capture={film}'])
-        found = start_ups(chromium)
+        found = start_ups(chromium) | (visitors(chromium) if sys.platform == 'linux' else {})
         with start(port=0) as server: found |= photo(chromium, server, folder) | camera(chromium, server, args.frames)
         version = chromium.version
     machine = f'{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, Chromium {version}'

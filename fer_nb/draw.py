@@ -149,11 +149,17 @@ def _sizes(box, shape):
     least = max(13, picture/34)
     return line, round(min(max(face/5.5, least), max(picture/15, least)))
 
+def _answer(face):
+    "(word, BGR colour) for a face; grey for one that is uncertain."
+    if getattr(face, 'uncertain', False): return 'uncertain', _bgr('#8A8F98')
+    return face.label, _bgr(colour_of(face.label, list(face.labels).index(face.label)))
+
 def _tag(face, shape, height, numbers, number=None):
     "(text, height) that fits the picture's width: without the percentage, then smaller, where it must."
     start = '' if number is None else f'{number}  '
-    texts = [f'{start}{face.label} {face.confidence:.0%}'] if numbers else []
-    texts.append(f'{start}{face.label}')
+    said, _ = _answer(face)
+    texts = [f'{start}{said} {face.confidence:.0%}'] if numbers and said == face.label else []
+    texts.append(f'{start}{said}')
     for text in texts:
         if text_width(text, height, True) + height*.6 <= shape[1]: return text, height
     fit = int(height*shape[1]/(text_width(texts[-1], height, True) + height*.6))
@@ -172,7 +178,7 @@ def draw_faces(
         raise FerError(f"The shape {shape!r} cannot be drawn: choose rectangle or circle.")
     out, tags = image.copy(), []
     for i,face in enumerate(faces):
-        colour = _bgr(colour_of(face.label, list(face.labels).index(face.label)))
+        colour = _answer(face)[1]
         line, height = _sizes(face.box, image.shape)
         text, height = _tag(face, image.shape, height, numbers, i + 1 if numbered else None)
         w, h = text_width(text, height, True) + round(height*.6), round(height*1.2)
@@ -231,12 +237,13 @@ def _card(face, number, image, width, height, dark):
     rows = np.clip(np.linspace(y + h/2 - side/2, y + h/2 + side/2, max(2, round(side))), 0, image.shape[0] - 1).astype(int)
     how = cv2.INTER_AREA if side > head else cv2.INTER_LINEAR
     out[pad:pad+head,pad:pad+head] = cv2.resize(image[rows][:,columns], (head, head), interpolation=how)
-    colour = _bgr(colour_of(face.label, list(face.labels).index(face.label)))
+    said, colour = _answer(face)
     big, small = round(head*.46), round(head*.3)
     left = pad + head + pad
     _paint(out, (left, pad + head*.1, head*.09, head*.8), colour, radius=head*.05)
-    put_text(out, face.label, left + head*.22, pad + head*.08, big, ink, bold=True)
-    line = f'{face.confidence:.0%} sure' + ('' if number is None else f', face {number}')
+    put_text(out, said, left + head*.22, pad + head*.08, big, ink, bold=True)
+    line = f'{face.confidence:.0%} {face.label}' if said != face.label else f'{face.confidence:.0%} sure'
+    line += ('' if number is None else f', face {number}')
     put_text(out, line, left + head*.22, pad + head*.58, small, dim)
     top = head + 2*pad
     bars = draw_bars(face, width, max(height - top - pad//2, 8*len(face.labels)), dark)

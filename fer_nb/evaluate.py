@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['wilson', 'calibration_error', 'Report', 'evaluate', 'compare', 'evaluate_model', 'fit_temperature',
-           'apply_temperature', 'plot_confusion', 'plot_reliability', 'plot_history', 'plot_without']
+           'apply_temperature', 'choose_threshold', 'selective', 'plot_coverage', 'plot_confusion', 'plot_reliability',
+           'plot_history', 'plot_without']
 
 # %% ../nbs/05_evaluate.ipynb #1e2457b9
 import csv
@@ -216,6 +217,7 @@ def evaluate_model(
     faces,            # `Faces` with that split
     split='public',   # Which split
     flip:bool=False,  # Average with the mirrored faces
+    five_crop:bool=False, # Average over the middle and four corners
 ) -> Report:
     "The report of `model` on one split of `faces`. Raises `FerError` if their labels differ."
     if tuple(model.labels) != tuple(faces.names):
@@ -224,7 +226,8 @@ def evaluate_model(
     part = faces.of(split)
     seen = seen_in(part, faces.of('train')) if split != 'train' and 'train' in faces.splits else None
     card = getattr(model, 'card', None)
-    return evaluate(model.predict(part.images, flip=flip), part.labels, faces.names, seen, split,
+    views = {'flip': flip} | ({'five_crop': True} if five_crop else {})
+    return evaluate(model.predict(part.images, **views), part.labels, faces.names, seen, split,
                     card.name if card else '')
 
 # %% ../nbs/05_evaluate.ipynb #3e095e9a
@@ -265,6 +268,59 @@ def apply_temperature(
     _check_rows(p)
     if not temperature > 0: raise FerError(f"The temperature is {temperature}: it must be above 0.")
     return _soften(np.log(np.maximum(p, 1e-12)), 1/temperature)
+
+# %% ../nbs/05_evaluate.ipynb #78d59544
+def choose_threshold(
+    probabilities, # (N, classes), after temperature scaling
+    labels,        # (N,)
+) -> float:
+    "The confidence, to two digits, above which right minus wrong answers are most (Chow 1970); 0 if silence never pays."
+    p, y = _check(probabilities, labels)
+    _check_rows(p)
+    steps = np.arange(0, 1, .01)
+    gain = np.where(p.argmax(1) == y, 1, -1)
+    kept = [gain[p.max(1) >= t].sum() for t in steps]
+    return float(round(steps[int(np.argmax(kept))], 2))
+
+def selective(
+    probabilities,   # (N, classes)
+    labels,          # (N,)
+    threshold:float, # Faces with less confidence get no answer
+) -> dict:           # threshold, coverage, accuracy of the answers that are left, its 95 % interval
+    "How many faces get an answer, and how many of those answers are right; the accuracy is None if none does."
+    p, y = _check(probabilities, labels)
+    sure = p.max(1) >= threshold
+    right = int((p.argmax(1) == y)[sure].sum())
+    known = int(sure.sum())
+    return dict(threshold=float(threshold), coverage=float(sure.mean()), accuracy=right/known if known else None,
+                accuracy_ci=wilson(right, known) if known else None)
+
+# %% ../nbs/05_evaluate.ipynb #63856eed
+def plot_coverage(
+    probabilities, # (N, classes), after temperature scaling
+    labels,        # (N,)
+    threshold:float=None, # Marked; by default `choose_threshold`'s
+    title:str='',
+):
+    "Accuracy of the answers against the share of faces that get one, as the threshold falls from 1 to 0."
+    plt, (p, y) = need('matplotlib.pyplot', 'train'), _check(probabilities, labels)
+    threshold = choose_threshold(p, y) if threshold is None else threshold
+    order = np.argsort(-p.max(1), kind='stable')
+    right = np.cumsum((p.argmax(1) == y)[order])/np.arange(1, len(y) + 1)
+    coverage, here = np.arange(1, len(y) + 1)/len(y), selective(p, y, threshold)
+    fig, ax = plt.subplots(figsize=(4.8, 3.4), layout='constrained')
+    first = max(1, len(y)//100)                                # a handful of faces says nothing
+    ax.plot(100*coverage[first:], 100*right[first:], color='#0072B2', linewidth=1.8)
+    if here['accuracy'] is not None:
+        ax.plot(100*here['coverage'], 100*here['accuracy'], 'o', color='#D55E00')
+        ax.annotate(f"from {threshold:.2f} on: {here['coverage']:.0%} of the faces,\n{here['accuracy']:.1%} of the answers right",
+                    (100*here['coverage'], 100*here['accuracy']), (-8, -10), textcoords='offset points', ha='right', va='top', fontsize=9)
+    ax.set(xlabel='faces that get an answer (%)', ylabel='answers that are right (%)', xlim=(0, 101))
+    ax.set_title(title, fontsize=11, loc='left')
+    ax.grid(alpha=.25)
+    ax.spines[['top', 'right']].set_visible(False)
+    plt.close(fig)
+    return fig
 
 # %% ../nbs/05_evaluate.ipynb #7a8f7b26
 def plot_confusion(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ARCHITECTURES', 'register', 'build', 'multiply_adds', 'describe', 'mlp', 'lenet', 'alexnet', 'simple_cnn',
-           'four_conv']
+           'four_conv', 'se_resnet']
 
 # %% ../nbs/03_models.ipynb #841c1698
 import inspect
@@ -162,3 +162,34 @@ def four_conv(x,
     x = L.Flatten()(x)
     for o in units: x = _dense(x, o, dropout)
     return x
+
+# %% ../nbs/03_models.ipynb #b067b3e7
+def _attend(x, reduction):
+    "Squeeze and excitation: each channel times a factor that all channels' means decide."
+    channels = x.shape[-1]
+    s = L.GlobalAveragePooling2D(keepdims=True)(x)
+    s = L.Conv2D(max(4, channels//reduction), 1, activation='relu')(s)
+    return L.Multiply()([x, L.Conv2D(channels, 1, activation='sigmoid')(s)])
+
+def _residual(x, filters, stride, reduction):
+    "Two 3x3 convolutions and channel attention, added to what came in."
+    y = _conv(x, filters, stride=stride)
+    y = L.Conv2D(filters, 3, padding='same', use_bias=False)(y)
+    y = L.BatchNormalization(gamma_initializer='zeros')(y)
+    if reduction: y = _attend(y, reduction)
+    if stride > 1: x = L.AveragePooling2D(stride, padding='same')(x)
+    if x.shape[-1] != filters: x = L.BatchNormalization()(L.Conv2D(filters, 1, use_bias=False)(x))
+    return L.ReLU()(L.Add()([x, y]))
+
+@register
+def se_resnet(x,
+    width:float=1.0,         # Factor on the number of filters
+    blocks:tuple=(1, 1, 3),  # Residual blocks at a half, a quarter and an eighth of the resolution
+    reduction:int=8,         # Channels to one hidden unit of the attention; 0 leaves it out
+    dropout:float=0.3,       # Before the last layer
+):
+    "A residual network (He et al. 2015) with squeeze-and-excitation (Hu et al. 2017) for small faces."
+    x = _conv(x, round(24*width), 5, 2)
+    for stage,(filters,count) in enumerate(zip((24, 64, 128), blocks)):
+        for i in range(count): x = _residual(x, round(filters*width), 2 if stage and not i else 1, reduction)
+    return L.Dropout(dropout)(L.GlobalAveragePooling2D()(x))

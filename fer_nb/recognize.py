@@ -24,6 +24,7 @@ class Face:
     score:float               # The detector's, 0 to 1; 1 for boxes and crops of the caller's own
     probabilities:np.ndarray  # float32 (classes,), in the order of `labels`, sum 1
     labels:tuple              # The model's labels
+    threshold:float = 0.      # Confidence below which the face is uncertain
 
     @property
     def label(self): return self.labels[int(self.probabilities.argmax())]
@@ -31,16 +32,25 @@ class Face:
     @property
     def confidence(self): return float(self.probabilities.max())
 
+    @property
+    def uncertain(self): return self.confidence < self.threshold
+
+    @property
+    def answer(self):
+        "The label, or 'uncertain'."
+        return 'uncertain' if self.uncertain else self.label
+
     def to_dict(self):
         "Plain types, for JSON."
         box = [round(float(o), 1) for o in self.box]
         probabilities = {l: round(float(p), 4) for l,p in zip(self.labels, self.probabilities)}
         return dict(box=box, score=round(float(self.score), 4), label=self.label,
-                    confidence=round(self.confidence, 4), probabilities=probabilities)
+                    confidence=round(self.confidence, 4), uncertain=self.uncertain, probabilities=probabilities)
 
     def __repr__(self):
         x, y, w, h = (round(o) for o in self.box)
-        return f"Face({self.label} {self.confidence:.0%} at x {x}, y {y}, {w}x{h})"
+        said = f'uncertain, {self.label}' if self.uncertain else self.label
+        return f"Face({said} {self.confidence:.0%} at x {x}, y {y}, {w}x{h})"
 
 # %% ../nbs/11_recognize.ipynb #c168fec4
 def _classifier(model, threads):
@@ -71,10 +81,10 @@ def _whole(faces, size):
     crops = [_fit(o, size) for o in faces]
     return found, np.stack(crops) if crops else np.zeros((0, size, size), np.uint8)
 
-def _faces(classifier, found, crops, flip):
+def _faces(classifier, found, crops, threshold, **views):
     "One `Face` for each (x, y, w, h, score) of `found` and its crop."
-    probabilities = classifier.predict(crops, flip=flip)
-    return [Face(tuple(f[:4]), float(f[4]), p, classifier.labels) for f,p in zip(found, probabilities)]
+    probabilities = classifier.predict(crops, **views)
+    return [Face(tuple(f[:4]), float(f[4]), p, classifier.labels, threshold) for f,p in zip(found, probabilities)]
 
 # %% ../nbs/11_recognize.ipynb #939bb6c1
 class EmotionRecognizer:
@@ -86,9 +96,14 @@ class EmotionRecognizer:
         min_score:float=None, # Least detector score; None is the detector's own
         flip:bool=False,      # Average with the mirrored face: a little better, twice the time
         threads:int=1,        # For the network
+        five_crop:bool=False, # Average over the middle and four corners: five times the time, ten with `flip`
+        threshold:float=None, # Confidence below which a face is uncertain; None is the model's own, 0 never
     ):
         self.classifier = _classifier(model, threads)
-        self.detector, self.min_face, self.min_score, self.flip = detector, min_face, min_score, flip
+        self.detector, self.min_face, self.min_score = detector, min_face, min_score
+        self.flip, self.five_crop = flip, five_crop
+        self.threshold = getattr(self.classifier, 'threshold', 0.) if threshold is None else threshold
+        if not 0 <= self.threshold <= 1: raise FerError(f"threshold is {threshold}: give a number from 0 to 1.")
 
     def __call__(self,
         image,      # Path, bytes of an image file, or uint8 array, BGR as OpenCV has it
@@ -99,11 +114,13 @@ class EmotionRecognizer:
         "A list of `Face`, the surest first (in the order of `boxes` if they are given); empty when there is no face."
         found, crops = _locate(open_image(image), boxes, self.classifier.size, self.detector,
                                min_score=self.min_score, min_face=min_face or self.min_face, known=known)
-        return _faces(self.classifier, found, crops, self.flip)
+        return self._read(found, crops)
 
     def crops(self,
         faces, # uint8 (N, S, S) or (N, S, S, 1), or a list of pictures of one tight face each, of any size
     ) -> list:
         "A list with one `Face` for each picture that is a face already; the box is the whole picture."
-        found, crops = _whole(faces, self.classifier.size)
-        return _faces(self.classifier, found, crops, self.flip)
+        return self._read(*_whole(faces, self.classifier.size))
+
+    def _read(self, found, crops):
+        return _faces(self.classifier, found, crops, self.threshold, flip=self.flip, five_crop=self.five_crop)

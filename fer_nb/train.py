@@ -65,6 +65,7 @@ RECIPES = {
     'lenet': Recipe('lenet', epochs=80, **_SHORT),
     'alexnet': Recipe('alexnet', epochs=80, **_SHORT),
     'simple_cnn': Recipe('simple_cnn', epochs=80, class_weights='sqrt', **_SHORT),
+    'se_resnet': Recipe('se_resnet', epochs=100, **{**_SHORT, 'augment': 'strong', 'average': .999}),
 }
 
 # %% ../nbs/04_train.ipynb #3d131ae8
@@ -101,15 +102,17 @@ def compile_model(
     model:keras.Model,
     recipe:Recipe,
     steps:int=1,       # Steps an epoch, for the schedule
+    from_logits:bool=False, # The model ends in logits, not probabilities
 ) -> keras.Model:      # The same model
     "Compile `model` with the recipe's optimiser, rate, weight averaging and loss."
     kind = dict(adam=keras.optimizers.Adam, adamw=keras.optimizers.AdamW, sgd=keras.optimizers.SGD)[recipe.optimizer]
     extra = dict(momentum=.9, nesterov=True) if recipe.optimizer == 'sgd' else {}
     if recipe.average: extra.update(use_ema=True, ema_momentum=recipe.average)
-    optimizer = kind(_rate(recipe, steps), weight_decay=recipe.weight_decay or None, **extra)
+    decay = recipe.weight_decay if recipe.weight_decay or recipe.optimizer == 'adamw' else None
+    optimizer = kind(_rate(recipe, steps), weight_decay=decay, **extra)
     if recipe.weight_decay: optimizer.exclude_from_weight_decay(var_names=['bias', 'gamma', 'beta'])
     on_cpu = keras.backend.backend() == 'tensorflow' and not _has_gpu()
-    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.smoothing)
+    loss = keras.losses.CategoricalCrossentropy(from_logits, label_smoothing=recipe.smoothing)
     model.compile(optimizer, loss, metrics=['accuracy'], weighted_metrics=[], jit_compile=False if on_cpu else 'auto')
     return model
 
@@ -137,9 +140,12 @@ class _KeepBest(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if self.best is not None and logs['val_loss'] >= self.best: return
         self.best = float(logs['val_loss'])
-        with replacing(self.folder/'best.keras') as part: self.model.save(part)
+        network = getattr(self.model, 'network', self.model)      # of a distiller only the student
+        with replacing(self.folder/'best.keras') as part: network.save(part)
 
 # %% ../nbs/04_train.ipynb #b1544a40
+_COLUMNS = 'accuracy', 'loss', 'student_loss', 'distillation_loss', 'val_accuracy', 'val_loss'
+
 class _Commit(keras.callbacks.Callback):
     "Last in the list: history and state to disk, the older weights away."
     def __init__(self, folder, state, others):
@@ -155,7 +161,7 @@ class _Commit(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         optimizer = self.model.optimizer
         rate, seconds = float(keras.ops.convert_to_numpy(optimizer.learning_rate)), time.perf_counter() - self.start
-        row = {'epoch': epoch+1} | {k: round(float(v), 5) for k,v in logs.items() if k != 'learning_rate'}
+        row = {'epoch': epoch+1} | {k: round(float(logs[k]), 5) for k in _COLUMNS if k in logs}
         row |= {'learning_rate': float(f'{rate:.4g}'), 'seconds': round(seconds, 1)}
         self.state['history'].append(row)
         _write_history(self.folder/'history.csv', self.state['history'])
@@ -226,7 +232,8 @@ def _start(folder, recipe, info):
     if (folder/'recipe.json').is_file():
         old = Run(folder).info
         new = json.loads(json.dumps(info['recipe']))
-        if differ := [k for k in new if old['recipe'].get(k) != new[k]] + ['data']*(old['data'] != info['data']):
+        differ = [k for k in new if old['recipe'].get(k) != new[k]]
+        if differ := differ + [k for k in ('data', 'distillation') if old.get(k) != info.get(k)]:
             raise FerError(f"{folder} holds a run with other settings ({', '.join(differ)}): "
                            "give another folder, or delete this one.")
         if (folder/'state.json').is_file(): state = json.loads((folder/'state.json').read_text())
@@ -246,15 +253,25 @@ def _callbacks(folder, recipe, state):
     return [_SaveWeights(folder), *swap, *watch, _Commit(folder, state, watch)]
 
 # %% ../nbs/04_train.ipynb #983c3db4
-def _model(folder, recipe, state, classes, steps):
-    "A new compiled model, or the one that the state names."
-    keras.utils.set_random_seed(recipe.seed)
-    if state['epoch']: return keras.saving.load_model(folder/f"state-{state['epoch']:04d}.keras")
+def _new(recipe, classes):
+    "An untrained network of the recipe's architecture and precision."
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy('mixed_bfloat16' if recipe.precision == 'bfloat16' else 'float32')
-    try: model = build(recipe.arch, recipe.size, classes, **recipe.options)
+    try: return build(recipe.arch, recipe.size, classes, **recipe.options)
     finally: keras.config.set_dtype_policy(before)
-    return compile_model(model, recipe, steps)
+
+def _model(folder, recipe, state, classes, steps, distillation):
+    "A new compiled model, or the one that the state names."
+    keras.utils.set_random_seed(recipe.seed)
+    saved = folder/f"state-{state['epoch']:04d}.keras"
+    if distillation is None:
+        return keras.saving.load_model(saved) if state['epoch'] else compile_model(_new(recipe, classes), recipe, steps)
+    model = compile_model(distillation.distiller(_new(recipe, classes)), recipe, steps, from_logits=True)
+    if state['epoch']:
+        model(np.zeros((1, recipe.size, recipe.size, 1), np.float32))
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(saved)                             # the optimiser's memory with them
+    return model
 
 def train(
     recipe:Recipe,      # What to do
@@ -263,6 +280,7 @@ def train(
     command:str=None,   # What to record as the command
     verbose='auto',     # Keras's progress bar: 0 none, 1 bar, 2 one line an epoch
     callbacks=(),       # More Keras callbacks
+    distillation=None,  # Teachers to learn from as well, a `fer_nb.distill.Distillation`
 ) -> Run:
     "Train, or go on, until the recipe's last epoch or early stopping. Raises `FerError` if `folder` holds another run."
     folder, learn, check = Path(folder), _learning_set(faces, recipe), faces.of(recipe.validation)
@@ -272,10 +290,11 @@ def train(
             'learned_from': len(learn), 'notes': list(faces.notes)}
     command = command or f'train({recipe!r}, faces, {folder.name!r})'
     info = {'recipe': asdict(recipe), 'command': command, 'versions': versions(), 'data': data}
+    if distillation: info['distillation'] = distillation.settings
     state = _start(folder, recipe, info)
     if state['epoch'] >= recipe.epochs or state['stopped']: return Run(folder)
     batches = _Batches(learn, recipe, state['epoch'])
-    model = _model(folder, recipe, state, len(faces.names), len(batches))
+    model = _model(folder, recipe, state, len(faces.names), len(batches), distillation)
     model.fit(batches, epochs=recipe.epochs, initial_epoch=state['epoch'], shuffle=False, verbose=verbose,
               validation_data=(check.images[..., None].astype(np.float32), check.targets()), validation_batch_size=256,
               callbacks=[*callbacks, *_callbacks(folder, recipe, state)])

@@ -65,7 +65,7 @@ class _Track:
         self.box, self.time = box, time
 
     def as_face(self, face):
-        return TrackedFace(face.box, face.score, self.probabilities, face.labels, self.number, self.since)
+        return TrackedFace(face.box, face.score, self.probabilities, face.labels, face.threshold, self.number, self.since)
 
 # %% ../nbs/13_video.ipynb #443248af
 class FaceTracker:

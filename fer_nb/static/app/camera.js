@@ -85,7 +85,7 @@ function drawFaces(pen, emotions, reply, w, high, mirrored) {
   pen.font = `600 ${size}px system-ui, sans-serif`;
   pen.textBaseline = "middle"; pen.textAlign = "left";
   for (const face of reply.faces) {
-    const colour = colourOf(emotions, face.label), text = `${face.track}  ${face.label} ${percent(face.confidence)}`;
+    const colour = colourOf(emotions, answerOf(face)), text = `${face.track}  ${spoken(face)}`;
     let [x, y, bw, bh] = face.box.map((v) => v * scale);
     if (mirrored) x = w - x - bw;
     pen.beginPath(); pen.roundRect(x, y, bw, bh, 0.08 * bw);

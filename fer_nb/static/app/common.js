@@ -48,6 +48,12 @@ function inkOn(colour) {
 /** The colour of a label, from the model's `emotions`: [{label, colour}]. */
 const colourOf = (emotions, label) => emotions.find((o) => o.label === label)?.colour ?? "#8a8f98";
 
+/** What a face is called: its label, or "uncertain" below the model's threshold, which no emotion's colour belongs to. */
+const answerOf = (face) => (face.uncertain ? "uncertain" : face.label);
+
+/** "happy 93%", or "uncertain" alone: a percentage behind that would read as how uncertain. */
+const spoken = (face) => (face.uncertain ? "uncertain" : `${face.label} ${percent(face.confidence)}`);
+
 /** A chart of horizontal bars, one a label; `set(probabilities)` moves them. */
 function bars(emotions) {
   const rows = emotions.map(({ label, colour }) => {
@@ -67,10 +73,10 @@ function bars(emotions) {
   return el;
 }
 
-/** A face's chip: number, label and confidence on the emotion's colour. */
+/** A face's chip: number and answer on the emotion's colour. */
 function chip(emotions, face, number) {
-  const colour = colourOf(emotions, face.label);
-  const text = `${number === null ? "" : number + "\u2002"}${face.label} ${percent(face.confidence)}`;
+  const colour = colourOf(emotions, answerOf(face));
+  const text = `${number === null ? "" : number + "\u2002"}${spoken(face)}`;
   return h("span.chip", { style: `background:${colour};color:${inkOn(colour)}` }, text);
 }
 

@@ -183,13 +183,13 @@ def _residual(x, filters, stride, reduction):
 
 @register
 def se_resnet(x,
-    width:float=1.0,         # Factor on the number of filters
-    blocks:tuple=(1, 1, 3),  # Residual blocks at a half, a quarter and an eighth of the resolution
+    filters:tuple=(24, 64, 128), # At a half, a quarter and an eighth of the resolution
+    blocks:tuple=(1, 1, 3),  # Residual blocks there
     reduction:int=8,         # Channels to one hidden unit of the attention; 0 leaves it out
     dropout:float=0.3,       # Before the last layer
 ):
     "A residual network (He et al. 2015) with squeeze-and-excitation (Hu et al. 2017) for small faces."
-    x = _conv(x, round(24*width), 5, 2)
-    for stage,(filters,count) in enumerate(zip((24, 64, 128), blocks)):
-        for i in range(count): x = _residual(x, round(filters*width), 2 if stage and not i else 1, reduction)
+    x = _conv(x, filters[0], 5, 2)
+    for stage,(channels,count) in enumerate(zip(filters, blocks)):
+        for i in range(count): x = _residual(x, channels, 2 if stage and not i else 1, reduction)
     return L.Dropout(dropout)(L.GlobalAveragePooling2D()(x))

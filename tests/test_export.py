@@ -123,7 +123,7 @@ def test_the_cards_figures_come_out_again(run, tmp_path, precision):
     assert card['file']['sha256'] == hashlib.sha256((tmp_path/'models'/'m.tflite').read_bytes()).hexdigest()
     assert card['precision'] == precision and card['recipe']['arch'] == 'lenet' and card['command'] == 'fer-nb train ...'
     assert card['training_data']['counts'] == FACES.counts() and card['epochs'] == 8 and card['parameters'] > 0
-    assert 'fitted on the split' in ' '.join(card['notes'])
+    assert 'temperature was fitted' in ' '.join(card['notes'])
     recorded = np.load(tmp_path/'models'/'m.npz')
     assert (recorded['probabilities'].argmax(1) == loaded.predict(PUBLIC.images).argmax(1)).all()
     assert recorded['source'].tolist() == PUBLIC.source.tolist()

@@ -185,11 +185,12 @@ def _residual(x, filters, stride, reduction):
 def se_resnet(x,
     filters:tuple=(24, 64, 128), # At a half, a quarter and an eighth of the resolution
     blocks:tuple=(1, 1, 3),  # Residual blocks there
+    step:int=2,              # Of the stem: 2 halves the resolution at once, 1 leaves that to the first block
     reduction:int=8,         # Channels to one hidden unit of the attention; 0 leaves it out
     dropout:float=0.3,       # Before the last layer
 ):
     "A residual network (He et al. 2015) with squeeze-and-excitation (Hu et al. 2017) for small faces."
-    x = _conv(x, filters[0], 5, 2)
+    x = _conv(x, filters[0], 5 if step == 2 else 3, step)
     for stage,(channels,count) in enumerate(zip(filters, blocks)):
-        for i in range(count): x = _residual(x, channels, 2 if stage and not i else 1, reduction)
+        for i in range(count): x = _residual(x, channels, 2 if not i and (stage or step == 1) else 1, reduction)
     return L.Dropout(dropout)(L.GlobalAveragePooling2D()(x))

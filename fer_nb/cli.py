@@ -329,7 +329,7 @@ def distill(
     data:Path = typer.Option(..., help=_DATA, show_default=False),
     teacher:List[Path] = typer.Option(..., help="Folder of a finished run; may be repeated.", show_default=False),
     recipe:str = typer.Option('se_resnet', help="The student's recipe by name."),
-    option:Optional[List[str]] = typer.Option(None, help="Of the architecture, as width=0.5; may be repeated."),
+    option:Optional[List[str]] = typer.Option(None, help="Of the architecture, as blocks=[1,2,3]; may be repeated."),
     out:Optional[Path] = typer.Option(None, help="Folder of the run; runs/RECIPE-student by default."),
     temperature:float = typer.Option(2., help="Softens the teachers' and the student's answers."),
     truth:float = typer.Option(.3, help="Weight of the labels; the rest is the teachers'."),
@@ -383,6 +383,7 @@ def explain(
     crops:bool = typer.Option(False, '--crops', help="The pictures are tight crops of one face each: do not detect."),
 ):
     "Draw which part of a face speaks for the likeliest answers."
+    if run and model: raise FerError("--run and --model name two networks: give one of them.")
     if run: _for_training()
     from fer_nb.explain import plot_explanations
     network, labels, size = _explained(run, model)
@@ -404,15 +405,11 @@ def _explained(run, model):
 def _crops_of(files, size, detector, whole):
     "uint8 (N, size, size) of all faces in the files. Raises `FerError` if there is none."
     import numpy as np
-    from fer_nb.detect import crop_faces, detect
     from fer_nb.image import open_image
-    found = []
-    for path in _progress(files, 'finding faces', hidden=len(files) < 3):
-        image = open_image(path)
-        height, width = image.shape[:2]
-        boxes = [(0, 0, width, height)] if whole else detect(image, detector)
-        found.append(crop_faces(image, boxes, size, detector=None if whole else detector))
-    faces = np.concatenate(found)
+    from fer_nb.recognize import _locate, _whole
+    if whole: return _whole(files, size)[1]
+    looked = _progress(files, 'finding faces', hidden=len(files) < 3)
+    faces = np.concatenate([_locate(open_image(path), None, size, detector)[1] for path in looked])
     if not len(faces): raise FerError(f"No face was found in {', '.join(map(str, files))}: give a picture with one.")
     return faces
 
@@ -432,6 +429,7 @@ def bench(
 ):
     "Measure accuracy, speed, memory and size, beside the package `fer` and the machine's limit."
     from fer_nb.bench import PEER, bench as measure, summary
+    if peer and no_peer: raise FerError("--peer and --no-peer contradict each other: give one of them.")
     beside = None if no_peer else peer or PEER
     command = shlex.join(['fer-nb', *sys.argv[1:]])
     try: result = measure(model or (), data, split, beside, only or (), quick, json_, seed, command, say=_err.print)

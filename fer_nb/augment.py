@@ -108,6 +108,7 @@ AUGMENTS = {
     'none': Augment(),
     'classic': Augment(rotation=20, zoom=.2, flip=True),
     'light': Augment(rotation=10, zoom=.1, shift=.08, flip=True, light=.1),
+    'medium': Augment(rotation=12, zoom=.12, shift=.08, flip=True, light=.15, erase=.3),
     'strong': Augment(rotation=15, zoom=.15, shift=.1, flip=True, light=.2, erase=.5, mixup=.2),
 }
 

@@ -171,7 +171,7 @@ def draw_faces(
     faces,                  # Faces: anything with `box`, `label`, `confidence` and `labels`
     shape:str='rectangle',  # 'rectangle' or 'circle'
     numbers:bool=True,      # Write the confidence as a percentage
-    numbered:bool=False,    # Write each face's place in `faces`, from 1, before its label
+    numbered:bool=False,    # Write each face's number before its label: its `track`, else its place in `faces`, from 1
 ) -> np.ndarray:
     "A copy of `image` with a box around each face and a tag with its emotion, in the emotion's colour."
     if shape not in ('rectangle', 'circle'):
@@ -180,7 +180,7 @@ def draw_faces(
     for i,face in enumerate(faces):
         colour = _answer(face)[1]
         line, height = _sizes(face.box, image.shape)
-        text, height = _tag(face, image.shape, height, numbers, i + 1 if numbered else None)
+        text, height = _tag(face, image.shape, height, numbers, (getattr(face, 'track', 0) or i + 1) if numbered else None)
         w, h = text_width(text, height, True) + round(height*.6), round(height*1.2)
         others = [o.box for o in faces if o is not face]
         x, y = _place(face.box, w, h, line/2, image.shape, others, [o[:4] for o in tags])

@@ -293,6 +293,7 @@ def train(
     if distillation: info['distillation'] = distillation.settings
     state = _start(folder, recipe, info)
     if state['epoch'] >= recipe.epochs or state['stopped']: return Run(folder)
+    if distillation and distillation.once: learn, distillation = distillation.taught(learn, folder, verbose), None
     batches = _Batches(learn, recipe, state['epoch'])
     model = _model(folder, recipe, state, len(faces.names), len(batches), distillation)
     model.fit(batches, epochs=recipe.epochs, initial_epoch=state['epoch'], shuffle=False, verbose=verbose,

@@ -64,6 +64,19 @@ class _Track:
         self.probabilities = self.probabilities + np.float32(new)*(face.probabilities - self.probabilities)
         self.box, self.time = box, time
 
+    @property
+    def state(self):
+        "Plain numbers for JSON; `_Track.of` makes the track of them."
+        arrays = {k: getattr(self, k).tolist() for k in ('box', 'probabilities', 'speed')}
+        return dict(number=self.number, since=self.since, time=self.time, **arrays)
+
+    @classmethod
+    def of(cls, state):
+        track = cls.__new__(cls)
+        track.__dict__.update(state, **{k: np.array(state[k]) for k in ('box', 'speed')})
+        track.probabilities = np.array(state['probabilities'], np.float32)
+        return track
+
     def as_face(self, face):
         return TrackedFace(face.box, face.score, self.probabilities, face.labels, face.threshold, self.number, self.since)
 
@@ -83,6 +96,15 @@ class FaceTracker:
     def reset(self):
         "Forget all faces; numbers begin at 1 again."
         self.tracks, self._seen, self.last = [], 0, -math.inf
+
+    @property
+    def state(self):
+        "What it knows, in plain types for JSON; set it to go on where another tracker stopped."
+        return dict(seen=self._seen, last=self.last, tracks=[o.state for o in self.tracks])
+
+    @state.setter
+    def state(self, state):
+        self._seen, self.last, self.tracks = state['seen'], state['last'], [_Track.of(o) for o in state['tracks']]
 
     def expected(self, time):
         "List of boxes x, y, w, h: where the faces in sight should be at `time`, seconds."

@@ -52,8 +52,8 @@ class _Track:
         self.speed = np.zeros(2)
 
     def expected(self, time):
-        "Where the box should be at `time`; a face that is out of sight is not followed for longer than a quarter second."
-        return (*(self.box[:2] + self.speed*min(time - self.time, .25)), *self.box[2:])
+        "Where the box should be at `time`; a face that is out of sight is thought to slow down, by a factor of e in 0.6 seconds."
+        return (*(self.box[:2] + self.speed*.6*(1 - math.exp(-(time - self.time)/.6))), *self.box[2:])
 
     def see(self, face, time, smooth):
         "Take in the face of a new frame."

@@ -52,11 +52,11 @@ def _plain(model):
 def _quiet():
     "Keeps TensorFlow's remarks off the terminal, Python's and the compiled code's."
     import logging
-    logger = logging.getLogger('absl')
-    level = logger.level
+    loggers = [logging.getLogger(o) for o in ('absl', 'tensorflow')]
+    levels = [o.level for o in loggers]
     kept, void = [os.dup(1), os.dup(2)], os.open(os.devnull, os.O_WRONLY)
     try:
-        logger.setLevel(logging.CRITICAL)
+        for o in loggers: o.setLevel(logging.CRITICAL)
         for stream in (1, 2): os.dup2(void, stream)
         heard = io.StringIO()
         with contextlib.redirect_stdout(heard), contextlib.redirect_stderr(heard), warnings.catch_warnings():
@@ -65,7 +65,7 @@ def _quiet():
     finally:
         for stream,old in zip((1, 2), kept): os.dup2(old, stream); os.close(old)
         os.close(void)
-        logger.setLevel(level)
+        for o,level in zip(loggers, levels): o.setLevel(level)
 
 # %% ../nbs/06_export.ipynb #cbcaf82a
 def _samples(images, size):

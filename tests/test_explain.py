@@ -81,7 +81,7 @@ def test_the_layer_is_the_last_with_a_place_for_each_value(nets):
     net = nets['se_resnet']
     add = [l for l in net.layers if isinstance(l, keras.layers.Add)][-1]
     assert feature_layer(net).input is add.output and feature_layer(net, add.name) is add
-    assert feature_layer(build('se_resnet', reduction=0)).output.shape == (None, 6, 6, 128)
+    assert feature_layer(build('se_resnet', attention='none')).output.shape == (None, 6, 6, 128)
 
 
 def test_another_layer_gives_a_finer_map(nets):
@@ -147,7 +147,7 @@ def test_what_speaks_against_is_no_heat():
 def test_the_map_lies_where_its_values_look(name):
     "Two columns of the map in the middle are touched by pixels around the place where they are drawn."
     from fer_nb.explain import _place
-    options = dict(blocks=(1, 1, 1), reduction=0) if name == 'se_resnet' else {}  # attention sees the whole face
+    options = dict(blocks=(1, 1, 1), attention='none') if name == 'se_resnet' else {}  # attention sees the whole face
     net = build(name, size=96, **options)
     layer = feature_layer(net)
     (first, step), left = _place(net, layer), layer.output.shape[2]//2 - 1

@@ -47,7 +47,7 @@ setup(
     python_requires=f">={cfg['min_python']}",
     packages=['fer_nb', *shipped],
     package_dir=shipped,
-    package_data={'fer_nb': ['static/**'], 'fer_nb.shipped': ['*.tflite', '*.json', '*.csv'],
+    package_data={'fer_nb': ['static/**'], 'fer_nb.shipped': ['*.tflite', '*.json', '*.csv', '*.weights.npz'],
                   'fer_nb.page': ['app.ipynb']},
     zip_safe=False,
     install_requires=run,

@@ -73,7 +73,7 @@ def train(
     option:Optional[List[str]] = typer.Option(None, help="Of the architecture, as width=0.5; may be repeated."),
     out:Optional[Path] = typer.Option(None, help="Folder of the run; runs/ARCH by default."),
     export_to:Optional[Path] = typer.Option(None, '--export', help="When done, write model and card to this folder."),
-    precision_out:str = typer.Option('int8', '--export-precision', help="int8 or float32."),
+    precision_out:str = typer.Option('int8', '--export-precision', help="int8, float16 or float32."),
     epochs:_Epochs=None, batch:_Batch=None, size:_Size=None,
     optimizer:_Optimizer=None, rate:_Rate=None, schedule:_Schedule=None, warmup:_Warmup=None,
     weight_decay:_Decay=None, smoothing:_Smoothing=None, class_weights:_Weights=None, average:_Average=None,
@@ -105,7 +105,7 @@ def distill(
     truth:float = typer.Option(.3, help="Weight of the labels; the rest is the teachers'."),
     once:bool = typer.Option(False, '--once', help="The teachers answer before the training, not at every step: a third less time."),
     export_to:Optional[Path] = typer.Option(None, '--export', help="When done, write model and card to this folder."),
-    precision_out:str = typer.Option('int8', '--export-precision', help="int8 or float32."),
+    precision_out:str = typer.Option('int8', '--export-precision', help="int8, float16 or float32."),
     epochs:_Epochs=None, batch:_Batch=None, rate:_Rate=None, average:_Average=None, precision:_Precision=None,
     augment:_Augment=None, validation:_Validation=None, seed:_Seed=None,
     quiet:bool = typer.Option(False, '--quiet', help="One line an epoch."),
@@ -155,7 +155,7 @@ def export(
     data:Path = typer.Option(..., help=_DATA, show_default=False),
     out:Path = typer.Option(Path('models'), help="Folder for the model and its card."),
     name:Optional[str] = typer.Option(None, help="Name of the model; that of the run's folder by default."),
-    precision:str = typer.Option('int8', help="int8 or float32."),
+    precision:str = typer.Option('int8', help="int8, float16 or float32."),
 ):
     "Convert a trained network to LiteRT, check it, and write its card."
     _for_training()

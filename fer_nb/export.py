@@ -24,7 +24,7 @@ import numpy as np
 from .core import FerError, need, replacing
 from .data import Faces
 from .evaluate import calibration_error, choose_threshold, evaluate_model, fit_temperature, selective
-from .models import multiply_adds
+from .models import multiply_adds, probe
 from .train import Run
 from .zoo import Card, Classifier, open_litert, read_card, softmax
 
@@ -41,7 +41,8 @@ def _plain(model):
                        f"'probabilities', as fer_nb.models builds them.")
     def copy(layer):
         if isinstance(layer, keras.layers.Flatten): return _Flat(name=layer.name, dtype='float32')
-        return type(layer).from_config(layer.get_config() | {'dtype': 'float32'})
+        kind = {'dtype': 'float32'} if isinstance(layer, keras.layers.Layer) else {}    # a bare operation has no type of its own
+        return type(layer).from_config(layer.get_config() | kind)
     core = keras.Model(model.input, model.get_layer('logits').output)
     plain = keras.models.clone_model(core, clone_function=copy)
     plain.set_weights(core.get_weights())
@@ -92,6 +93,8 @@ def _convert(model, precision, samples):
         if ranges:
             converter.optimizations, converter.representative_dataset = [tf.lite.Optimize.DEFAULT], ranges
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        elif precision == 'float16':
+            converter.optimizations, converter.target_spec.supported_types = [tf.lite.Optimize.DEFAULT], [tf.float16]
         try: return converter.convert()
         except Exception as e:
             reason = (str(e).strip() or type(e).__name__).splitlines()[0].split('error: ')[-1][:200]
@@ -119,15 +122,17 @@ def _check_int8(content, name):
                            f"float32, or a layer that LiteRT can quantise.")
 
 # %% ../nbs/06_export.ipynb #4ac9ece1
+_PRECISIONS = 'float32', 'float16', 'int8'
+
 def to_litert(
     model:keras.Model,       # As `fer_nb.models.build` makes it
     path,                    # The .tflite file to write
-    precision:str='float32', # float32 or int8
+    precision:str='float32', # float32, float16 (the weights alone) or int8
     samples=None,            # uint8 (N, S, S) training faces; int8 needs them, about 1,000
 ) -> Path:
     "Write a file from float32 0-255 (N, S, S, 1) to float32 logits, any N; `FerError` if int8 is not all int8."
-    if precision not in ('float32', 'int8'):
-        raise FerError(f"precision {precision!r} is unknown: choose float32 or int8.")
+    if precision not in _PRECISIONS:
+        raise FerError(f"precision {precision!r} is unknown: choose {', '.join(_PRECISIONS)}.")
     content = _convert(model, precision, samples)
     if precision == 'int8': _check_int8(content, path)
     with replacing(path) as part: part.write_bytes(content)
@@ -135,6 +140,7 @@ def to_litert(
 
 # %% ../nbs/06_export.ipynb #56b1f456
 LIMITS = {'float32': dict(max_difference=1e-3, mean_difference=1e-4, agreement=.998, accuracy_lost=.002),
+          'float16': dict(max_difference=.05,  mean_difference=.002, agreement=.99, accuracy_lost=.002),
           'int8':    dict(max_difference=.5,   mean_difference=.02,  agreement=.96,  accuracy_lost=.005)}
 
 # %% ../nbs/06_export.ipynb #21e551eb
@@ -177,15 +183,23 @@ def _recorded(probabilities):
     half = probabilities.astype(np.float16)
     return half if (half.argmax(1) == probabilities.argmax(1)).all() else probabilities
 
-def _write_model(out, name, values, content, history, recorded):
-    "NAME.tflite, .csv and .npz, then the card; each whole or absent."
+def _half(model):
+    "The network's weights, kernels as float16, and what it answers to `probe` with them."
+    arrays = [o.astype(np.float16) if o.ndim > 1 else o for o in model.get_weights()]
+    model.set_weights(arrays)
+    answers = keras.ops.convert_to_numpy(model(probe(model.input_shape[1]), training=False))
+    return {f'{i:03}': o for i,o in enumerate(arrays)} | {'answers': answers}
+
+def _write_model(out, name, values, content, history, recorded, weights):
+    "NAME.tflite, .csv, .npz and .weights.npz, then the card; each whole or absent."
     card = out/f'{name}.json'
     card.unlink(missing_ok=True)
     with replacing(out/f'{name}.tflite') as part: part.write_bytes(content)
     with replacing(out/f'{name}.csv') as part, open(part, 'w', newline='') as f:
         writer = csv.writer(f, lineterminator='\n')
         writer.writerow(history); writer.writerows(zip(*history.values()))
-    with replacing(out/f'{name}.npz') as part: np.savez_compressed(part, **recorded)
+    for ending,arrays in (('.npz', recorded), ('.weights.npz', weights)):
+        with replacing(out/f'{name}{ending}') as part: np.savez_compressed(part, **arrays)
     with replacing(card) as part: part.write_text(_json(values), encoding='utf-8')
     return read_card(card)
 
@@ -241,8 +255,8 @@ def export_run(
     run,                  # A training run's folder, or a `Run`
     name:str,             # What the model is called
     faces:Faces,          # The data that the run learned from
-    out,                  # Folder for NAME.tflite, .json, .csv and .npz; made if it is not there
-    precision:str='int8', # int8 or float32
+    out,                  # Folder for NAME.tflite, .json, .csv, .npz and .weights.npz; made if it is not there
+    precision:str='int8', # int8, float16 or float32
     description:str=None, # One sentence for the card
     split:str=None,       # Measured and recorded; by default the one that the run was chosen on
 ) -> Card:
@@ -258,9 +272,11 @@ def export_run(
         measured, content = _measure(path, faces, split), path.read_bytes()
     taught = info.get('distillation')
     how = f"taught by {len(taught['teachers'])} networks and the labels of" if taught else 'trained on'
+    if (origin := info.get('started_from')): how = f"started from {origin.get('model', origin.get('weights', 'none'))} and trained on"
     description = description or f"{info['recipe']['arch']} {how} {info['data']['origin']}."
     values = _card_values(name, info, history, model, precision, description, faces, content, measured)
     if taught: values['distillation'] = taught
+    if origin: values['started_from'] = origin
     values['parity'] = {k: v if v is None or isinstance(v, (str, int)) else round(v, 5) for k,v in check.items()}
     out.mkdir(parents=True, exist_ok=True)
-    return _write_model(out, name, values, content, history, measured[2])
+    return _write_model(out, name, values, content, history, measured[2], _half(model))

@@ -16,16 +16,10 @@ import numpy as np
 
 from .core import FerError, need, replacing
 from .export import _quiet
+from .models import probe
 
 # %% ../nbs/06_formats.ipynb #4baba942
-def _probe(size):
-    "float32 (4, size, size, 1): pictures that are the same everywhere, from smooth to noise."
-    y, x = np.mgrid[:size, :size]/size
-    waves = [np.sin(k*np.pi*(x + .5*y))*np.cos(k*np.pi*y) for k in (1, 3, 9)]
-    noise = np.modf(np.sin(np.arange(size*size)*12.9898)*43758.5453)[0].reshape(size, size)
-    return np.round(127.5*(1 + np.stack([*waves, noise])))[..., None].astype(np.float32)
-
-def _answers(model, size): return np.asarray(keras.ops.convert_to_numpy(model(_probe(size))), np.float64)
+def _answers(model, size): return np.asarray(keras.ops.convert_to_numpy(model(probe(size))), np.float64)
 
 def _check_path(path): return path.with_name(path.name.removesuffix('.weights.h5').removesuffix('.keras').removesuffix('.onnx') + '.check.json')
 
@@ -111,7 +105,7 @@ def load_model(
     if kind == 'savedmodel':
         graph, face = model, keras.Input((check['size'], check['size'], 1), name='face')
         model = keras.Model(face, graph(face))
-    _verify(np.asarray(model(_probe(check['size']))), check, path)
+    _verify(np.asarray(model(probe(check['size']))), check, path)
     model.labels = tuple(check['labels'])
     return model
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ARCHITECTURES', 'register', 'build', 'multiply_adds', 'describe', 'attend', 'mlp', 'lenet', 'alexnet', 'simple_cnn',
-           'four_conv', 'se_resnet']
+           'four_conv', 'se_resnet', 'probe']
 
 # %% ../nbs/03_models.ipynb #841c1698
 import inspect
@@ -216,3 +216,13 @@ def se_resnet(x,
     for stage,(channels,count) in enumerate(zip(filters, blocks)):
         for i in range(count): x = _residual(x, channels, 2 if not i and (stage or step == 1) else 1, attention, reduction)
     return L.Dropout(dropout)(L.GlobalAveragePooling2D()(x))
+
+# %% ../nbs/03_models.ipynb #38736e98
+def probe(
+    size:int=48, # Side, pixels
+) -> np.ndarray: # float32 0-255 (4, size, size, 1)
+    "Pictures that can be made again anywhere, to check that a network answers as it did elsewhere."
+    y, x = np.mgrid[:size, :size]/size
+    waves = [np.sin(k*np.pi*(x + .5*y))*np.cos(k*np.pi*y) for k in (1, 3, 9)]
+    noise = np.modf(np.sin(np.arange(size*size)*12.9898)*43758.5453)[0].reshape(size, size)
+    return np.round(127.5*(1 + np.stack([*waves, noise])))[..., None].astype(np.float32)

@@ -233,7 +233,7 @@ def _start(folder, recipe, info):
         old = Run(folder).info
         new = json.loads(json.dumps(info['recipe']))
         differ = [k for k in new if old['recipe'].get(k) != new[k]]
-        if differ := differ + [k for k in ('data', 'distillation') if old.get(k) != info.get(k)]:
+        if differ := differ + [k for k in ('data', 'distillation', 'started_from') if old.get(k) != info.get(k)]:
             raise FerError(f"{folder} holds a run with other settings ({', '.join(differ)}): "
                            "give another folder, or delete this one.")
         if (folder/'state.json').is_file(): state = json.loads((folder/'state.json').read_text())
@@ -260,12 +260,13 @@ def _new(recipe, classes):
     try: return build(recipe.arch, recipe.size, classes, **recipe.options)
     finally: keras.config.set_dtype_policy(before)
 
-def _model(folder, recipe, state, classes, steps, distillation):
+def _model(folder, recipe, state, classes, steps, distillation, start):
     "A new compiled model, or the one that the state names."
     keras.utils.set_random_seed(recipe.seed)
     saved = folder/f"state-{state['epoch']:04d}.keras"
     if distillation is None:
-        return keras.saving.load_model(saved) if state['epoch'] else compile_model(_new(recipe, classes), recipe, steps)
+        if state['epoch']: return keras.saving.load_model(saved)
+        return compile_model(_new(recipe, classes) if start is None else start, recipe, steps)
     model = compile_model(distillation.distiller(_new(recipe, classes)), recipe, steps, from_logits=True)
     if state['epoch']:
         model(np.zeros((1, recipe.size, recipe.size, 1), np.float32))
@@ -281,6 +282,8 @@ def train(
     verbose='auto',     # Keras's progress bar: 0 none, 1 bar, 2 one line an epoch
     callbacks=(),       # More Keras callbacks
     distillation=None,  # Teachers to learn from as well, a `fer_nb.distill.Distillation`
+    start=None,         # A Keras model to begin with in place of a new one; of it the trainable layers learn
+    origin=None,        # What to record of it, a dict in plain types
 ) -> Run:
     "Train, or go on, until the recipe's last epoch or early stopping. Raises `FerError` if `folder` holds another run."
     folder, learn, check = Path(folder), _learning_set(faces, recipe), faces.of(recipe.validation)
@@ -288,14 +291,17 @@ def train(
         raise FerError(f"The faces are {faces.size} pixels wide: load them with size={recipe.size}, as the recipe says.")
     data = {'origin': faces.origin, 'labels': list(faces.names), 'counts': faces.counts(),
             'learned_from': len(learn), 'notes': list(faces.notes)}
+    if start is not None and start.output_shape[-1] != len(faces.names):
+        raise FerError(f"The network to start from has {start.output_shape[-1]} answers, the faces have {len(faces.names)} labels: give it another head.")
     command = command or f'train({recipe!r}, faces, {folder.name!r})'
     info = {'recipe': asdict(recipe), 'command': command, 'versions': versions(), 'data': data}
     if distillation: info['distillation'] = distillation.settings
+    if origin: info['started_from'] = origin
     state = _start(folder, recipe, info)
     if state['epoch'] >= recipe.epochs or state['stopped']: return Run(folder)
     if distillation and distillation.once: learn, distillation = distillation.taught(learn, folder, verbose), None
     batches = _Batches(learn, recipe, state['epoch'])
-    model = _model(folder, recipe, state, len(faces.names), len(batches), distillation)
+    model = _model(folder, recipe, state, len(faces.names), len(batches), distillation, start)
     model.fit(batches, epochs=recipe.epochs, initial_epoch=state['epoch'], shuffle=False, verbose=verbose,
               validation_data=(check.images[..., None].astype(np.float32), check.targets()), validation_batch_size=256,
               callbacks=[*callbacks, *_callbacks(folder, recipe, state)])

@@ -63,7 +63,7 @@ def test_whole_grey_levels_pass_the_quantised_input_unchanged(model, tmp_path):
     assert (scale, zero) == (pytest.approx(1., abs=1e-6), -128)
 
 
-@pytest.mark.parametrize('name', ['mlp', 'lenet', 'alexnet', 'simple_cnn', 'four_conv'])
+@pytest.mark.parametrize('name', ['mlp', 'lenet', 'alexnet', 'simple_cnn', 'four_conv', 'se_resnet'])
 @pytest.mark.parametrize('policy', ['float32', 'mixed_bfloat16'])
 def test_every_architecture_is_exported_at_both_precisions(name, policy, tmp_path):
     if name not in ARCHITECTURES: pytest.skip(f'{name} is not registered')
@@ -81,6 +81,24 @@ def test_every_architecture_is_exported_at_both_precisions(name, policy, tmp_pat
     assert np.corrcoef(Classifier(path.read_bytes(), range(7), 48).logits(faces).ravel(), reference.ravel())[0, 1] > .95
 
 
+@pytest.mark.parametrize('name', ['lenet', 'simple_cnn', 'se_resnet'])
+def test_attention_is_exported_as_well(name, tmp_path):
+    keras.utils.set_random_seed(0)
+    model, faces = build(name, 48, attention='cbam'), drawn_faces(70).images
+    reference = keras.ops.convert_to_numpy(export._plain(model)(faces[..., None].astype(np.float32)))
+    path = export.to_litert(model, tmp_path/'f.tflite')
+    np.testing.assert_allclose(Classifier(path.read_bytes(), range(7), 48).logits(faces), reference, atol=1e-4)
+    path = export.to_litert(model, tmp_path/'i.tflite', 'int8', faces)
+    assert np.corrcoef(Classifier(path.read_bytes(), range(7), 48).logits(faces).ravel(), reference.ravel())[0, 1] > .95
+
+
+def test_half_precision_halves_the_file(model, tmp_path):
+    whole, half = (export.to_litert(model, tmp_path/f'{o}.tflite', o) for o in ('float32', 'float16'))
+    assert half.stat().st_size < .6*whole.stat().st_size
+    found = export.parity(model, half, PUBLIC.images, PUBLIC.labels, 'float16')
+    assert found['max_difference'] > 0 and found['agreement'] > .99
+
+
 def test_a_layer_that_stays_in_float_is_named(tmp_path):
     class Odd(keras.layers.Layer):
         def call(self, x): return keras.ops.erf(x/255)
@@ -93,7 +111,7 @@ def test_a_layer_that_stays_in_float_is_named(tmp_path):
 
 
 def test_bad_arguments(model, tmp_path):
-    for kwargs,word in ((dict(precision='float16'), 'float32 or int8'), (dict(precision='int8'), 'samples'),
+    for kwargs,word in ((dict(precision='float64'), 'float32, float16, int8'), (dict(precision='int8'), 'samples'),
                         (dict(precision='int8', samples=FACES.images[:0]), 'samples'), (dict(precision='int8', samples=FACES.images[:5, :20, :20]), 'pixels')):
         with pytest.raises(FerError, match=word): export.to_litert(model, tmp_path/'m.tflite', **kwargs)
     with pytest.raises(FerError, match='does not exist'): export.to_litert(model, tmp_path/'no'/'m.tflite')
@@ -115,7 +133,7 @@ def test_conversion_is_silent(model, tmp_path, capfd):
 @pytest.mark.parametrize('precision', ['int8', 'float32'])
 def test_the_cards_figures_come_out_again(run, tmp_path, precision):
     card = export.export_run(run.folder, 'm', FACES, tmp_path/'models', precision)
-    assert sorted(o.name for o in (tmp_path/'models').iterdir()) == ['m.csv', 'm.json', 'm.npz', 'm.tflite']
+    assert sorted(o.name for o in (tmp_path/'models').iterdir()) == ['m.csv', 'm.json', 'm.npz', 'm.tflite', 'm.weights.npz']
     loaded = load_model(tmp_path/'models'/'m.tflite')
     again, told = evaluate_model(loaded, FACES, 'public').to_dict(), card['evaluation']
     assert {k for k in again if again[k] != told[k]} <= {'calibration_error'}

@@ -1,0 +1,83 @@
+"Pruning reaches its share and keeps it; the table measures the files themselves."
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+keras = pytest.importorskip('keras')
+
+from fer_nb.compress import Prune, compression_table, final, prune, sparsity
+from fer_nb.core import FerError
+from fer_nb.data import drawn_faces
+from fer_nb.models import build
+from fer_nb.train import Recipe, train
+
+FER_NB = str(Path(sys.executable).parent/'fer-nb')
+
+
+@pytest.fixture(scope='module')
+def faces(): return drawn_faces(350)
+
+
+@pytest.fixture(scope='module')
+def run(faces, tmp_path_factory):
+    return train(Recipe('lenet', epochs=8, batch=28, rate=3e-3, schedule='cosine', augment='light'), faces, tmp_path_factory.mktemp('run')/'whole', verbose=0)
+
+
+def test_zeros_rise_and_stay(faces):
+    model, seen = build('lenet'), []
+    model.compile(keras.optimizers.AdamW(1e-2), 'categorical_crossentropy')
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: seen.append(sparsity(model)))
+    x = faces.images[..., None].astype(np.float32)
+    model.fit(x, faces.targets(), batch_size=35, epochs=5, verbose=0, callbacks=[Prune(.7, steps=30, every=4), watch])
+    assert all(a < b + 1e-6 for a,b in zip(seen, seen[1:])) and seen[0] < .6
+    assert abs(seen[-1] - .7) < .01 and abs(sparsity(model) - .7) < .01
+    assert (np.abs(model.get_layer('logits').kernel) > 0).numpy().mean() > .99     # the head is left whole
+
+
+def test_a_pruned_run_goes_on_and_ends_with_its_share(run, faces, tmp_path):
+    class Kill(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2: raise KeyboardInterrupt
+    import fer_nb.compress as module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, 'train', lambda *a, callbacks=(), **k: train(*a, callbacks=[*callbacks, Kill()], **k))
+        with pytest.raises(KeyboardInterrupt): prune(run, faces, tmp_path/'p', .8, 5, verbose=0)
+    done = prune(run, faces, tmp_path/'p', .8, 5, verbose=0)
+    assert len(done.history['epoch']) == 5 and abs(sparsity(final(done)) - .8) < .01
+    assert done.info['started_from'] == {'run': 'whole', 'pruned': .8}
+    with pytest.raises(FerError, match='other settings'): prune(run, faces, tmp_path/'p', .5, 5, verbose=0)
+    rows = {(r['network'], r['precision']): r for r in compression_table({'whole': run.best(), 'pruned': final(done)}, faces)}
+    assert rows['whole', 'float16']['bytes'] < .6*rows['whole', 'float32']['bytes'] > 2*rows['whole', 'int8']['bytes']
+    assert rows['pruned', 'int8']['gzipped'] < .6*rows['whole', 'int8']['gzipped']
+    assert rows['pruned', 'int8']['accuracy'] > rows['whole', 'int8']['accuracy'] - .15
+
+
+def test_bad_arguments(run, faces, tmp_path):
+    for share in (0, 1, -.5):
+        with pytest.raises(FerError, match='between 0 and 1'): Prune(share)
+    model = build('lenet')
+    model.compile(keras.optimizers.AdamW(1e-2, use_ema=True), 'categorical_crossentropy')
+    with pytest.raises(FerError, match='set average to 0'):
+        model.fit(faces.images[:28, ..., None].astype(np.float32), faces.targets()[:28], verbose=0, callbacks=[Prune(.5)])
+
+
+def test_the_command(run, tmp_path):
+    faces = drawn_faces(350)
+    for i,image in enumerate(faces.images):
+        path = tmp_path/'data'/('train' if faces.split[i] == 'train' else 'PublicTest')/faces.names[faces.labels[i]]/f"{'Training' if faces.split[i] == 'train' else 'PublicTest'}_{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), image)
+    env = os.environ | {'COLUMNS': '200', 'TF_CPP_MIN_LOG_LEVEL': '3'}
+    go = lambda *o: subprocess.run([FER_NB, *map(str, o)], capture_output=True, text=True, env=env)
+    assert go('train', '--arch', 'lenet', '--data', tmp_path/'data', '--epochs', '1', '--out', tmp_path/'r', '--quiet').returncode == 0
+    r = go('prune', '--run', tmp_path/'r', '--data', tmp_path/'data', '--share', '.5', '--epochs', '1', '--table', tmp_path/'t.md', '--quiet')
+    assert r.returncode == 0, r.stderr
+    table = (tmp_path/'t.md').read_text()
+    assert table.count('\n| r') == 6 and 'float16' in table and '50%' in table
+    r = go('save', '--run', tmp_path/'r', '--out', tmp_path/'r.keras')
+    assert r.returncode == 0 and 'answers the same' in r.stdout, r.stderr

@@ -1,0 +1,131 @@
+"The notebook's widgets in a real JupyterLab and a real browser. Screenshots go to test-output/."
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+
+import nbformat
+import numpy as np
+import pytest
+
+from conftest import ROOT
+
+pytest.importorskip('jupyterlab')
+pytest.importorskip('keras')
+pytest.importorskip('playwright')
+sys.path.insert(0, str(ROOT/'tools'))
+from playwright.sync_api import expect, sync_playwright  # noqa: E402
+
+import browser as browsers  # noqa: E402
+
+OUTPUT = ROOT/'test-output'
+SLOW = 120_000      # ms
+
+EXPLORER = """
+import dataclasses
+from fer_nb.data import drawn_faces
+from fer_nb.lab import DataExplorer
+faces = drawn_faces(280)
+images = faces.images.copy(); images[1] = images[0]
+explorer = DataExplorer(dataclasses.replace(faces, images=images))
+explorer
+"""
+CURVE = """
+import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'; os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
+import tempfile
+from fer_nb.lab import LiveCurve
+from fer_nb.train import Recipe, train
+curve = LiveCurve()
+display(curve)
+run = train(Recipe('lenet', epochs=5, batch=32, rate=3e-3, schedule='cosine', augment='light'), faces, tempfile.mkdtemp() + '/run', verbose=0, callbacks=[curve.callback])
+"""
+ERRORS = """
+import numpy as np
+from fer_nb.lab import ErrorBrowser
+p = np.full((280, 7), .05); p[np.arange(280), faces.labels] = .7
+p[faces.labels == 5] = np.eye(7)[4]*.7 + .05          # every sad face is taken for neutral
+browser = ErrorBrowser(faces, p)
+browser
+"""
+
+
+@pytest.fixture(scope='module')
+def lab(tmp_path_factory):
+    "A JupyterLab that serves one notebook with the three widgets; yields (address, folder)."
+    folder = tmp_path_factory.mktemp('lab')
+    notebook = nbformat.v4.new_notebook(metadata={'kernelspec': {'name': 'python3', 'display_name': 'python3'}},
+                                        cells=[nbformat.v4.new_code_cell(o.strip()) for o in (EXPLORER, CURVE, ERRORS)])
+    nbformat.write(notebook, folder/'widgets.ipynb')
+    command = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--port=0', '--ip=127.0.0.1', '--allow-root', '--IdentityProvider.token=', f'--ServerApp.root_dir={folder}',
+               '--LabApp.news_url=None', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--ServerApp.disable_check_xsrf=True']
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        address = next(m[0] for line in server.stderr if (m := re.search(r'http://127\.0\.0\.1:\d+/', line)))
+        yield address, folder
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.fixture(scope='module')
+def page(lab):
+    OUTPUT.mkdir(exist_ok=True)
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=browsers.chromium(), args=['--no-sandbox'])
+        page = browser.new_page(viewport=dict(width=1300, height=1900))
+        page.goto(f'{lab[0]}lab/tree/widgets.ipynb', timeout=SLOW)
+        page.wait_for_selector('.jp-Notebook .jp-CodeCell', timeout=SLOW)
+        page.wait_for_selector('[data-status="idle"], .jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=SLOW)
+        page.click('.lm-MenuBar-itemLabel:text("Run")')
+        page.click('.lm-Menu-itemLabel:text("Run All Cells")')
+        yield page
+        browser.close()
+
+
+def test_the_explorer_narrows_the_faces_down(page):
+    total, tiles = page.locator('.fer-nb-lab .total').first, page.locator('.fer-nb-lab .tile')
+    expect(total).to_contain_text('280 faces, page 1 of 5', timeout=SLOW)
+    expect(tiles).to_have_count(60)
+    page.select_option('select[aria-label="class"]', 'happy')
+    expect(total).to_contain_text('40 faces')
+    assert all('happy' in (tiles.nth(i).get_attribute('title') or '') for i in range(0, 40, 13))
+    page.select_option('select[aria-label="class"]', 'all')
+    page.select_option('select[aria-label="copies"]', 'only copies')
+    expect(total).to_contain_text('2 faces')
+    page.select_option('select[aria-label="copies"]', 'all')
+    page.locator('input[aria-label="blurrier than, %"]').fill('10')
+    expect(total).to_contain_text('28 faces')
+    page.locator('input[aria-label="blurrier than, %"]').fill('100')
+    expect(total).to_contain_text('280 faces')
+    page.click('button:has-text("next ›") >> nth=0')
+    expect(total).to_contain_text('page 2 of 5')
+
+
+def test_the_curve_is_drawn_while_it_learns(page):
+    chart = page.locator('svg[aria-label="accuracy by epoch"]')
+    expect(chart.locator('polyline')).to_have_count(2, timeout=SLOW)
+    done = page.locator('.fer-nb-lab .total').nth(1)
+    expect(done).to_contain_text('Done: validation accuracy', timeout=SLOW)
+    assert len(chart.locator('polyline').first.get_attribute('points').split()) == 5
+
+
+def test_a_cell_of_the_matrix_opens_its_faces(page):
+    cell = page.locator('button[aria-label="sad taken for neutral: 40"]')
+    expect(cell).to_be_visible(timeout=SLOW)
+    cell.click()
+    expect(page.locator('h3:has-text("sad, taken for neutral")')).to_be_visible()
+    expect(page.locator('.fer-nb-lab .tile[title*="sad, taken for neutral 90"], .fer-nb-lab .tile[title*="sad, taken for neutral 7"]')).to_have_count(40)
+    expect(page.locator('button[aria-label="sad taken for happy: 0"]')).to_be_disabled()
+    page.screenshot(path=OUTPUT/'lab.png')
+
+
+def test_no_pixel_is_saved_with_the_notebook(page, lab):
+    page.keyboard.press('Control+s')
+    deadline = time.time() + 60
+    path = lab[1]/'widgets.ipynb'
+    while time.time() < deadline and not any(c.get('outputs') for c in nbformat.read(path, 4).cells if c.cell_type == 'code'): time.sleep(.5)
+    text = path.read_text()
+    assert any(c.get('outputs') for c in nbformat.read(path, 4).cells) and 'image/png' not in text and 'iVBORw0KGgo' not in text
+    assert len(text) < 300_000

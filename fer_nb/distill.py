@@ -75,6 +75,8 @@ class _Distiller(keras.distillation.Distiller):
         s = self.student
         return keras.Model(s.input, L.Activation('softmax', dtype='float32', name='probabilities')(s.output), name=s.name)
 
+def _digest(folder): return hashlib.sha256((Path(folder)/'best.keras').read_bytes()).hexdigest()
+
 @dataclass(frozen=True)
 class Distillation:
     "Who teaches, and how much it counts."
@@ -91,8 +93,7 @@ class Distillation:
     @property
     def settings(self):
         "What goes into the run's recipe.json, and must be equal when it goes on."
-        digest = lambda folder: hashlib.sha256((Path(folder)/'best.keras').read_bytes()).hexdigest()
-        known = [dict(run=Path(f).name, sha256=digest(f), **{k: Run(Path(f)).info['recipe'][k] for k in ('arch', 'options', 'epochs', 'seed')},
+        known = [dict(run=Path(f).name, sha256=_digest(f), **{k: Run(Path(f)).info['recipe'][k] for k in ('arch', 'options', 'epochs', 'seed')},
                       parameters=m.count_params()) for f,m in zip(self.folders, self.teachers)]
         return dict(teachers=known, temperature=self.temperature, truth=self.truth, once=self.once)
 
@@ -112,6 +113,12 @@ class Distillation:
         return replace(faces, soft=self.truth*faces.targets() + (1 - self.truth)*answers)
 
 # %% ../nbs/07_distill.ipynb #168aa6bd
+def _begun(recipe, folder, options):
+    "The recipe with the architecture of the run in `folder`, and the options of `train` to begin with its network."
+    info = Run(folder).info['recipe']
+    origin = dict(run=folder.name, sha256=_digest(folder), **{k: info[k] for k in ('arch', 'options', 'epochs', 'seed')})
+    return replace(recipe, arch=info['arch'], options=info['options']), options | dict(start=Run(folder).best(), origin=origin)
+
 def distill(
     recipe:Recipe,        # The student's: architecture, schedule, augmentation
     faces:Faces,          # With a split `train` and the recipe's validation split
@@ -120,6 +127,7 @@ def distill(
     temperature:float=2., # Softens both answers before they are compared
     truth:float=.3,       # Weight of the labels, from 0 to below 1; the rest is the teachers'
     once:bool=False,      # The teachers answer before the training, not at every step: less to compute
+    begin=None,           # Folder of a run of the same network, to begin with what it learned
     **options,            # Of `train`: command, verbose, callbacks
 ) -> Run:
     "Train a student on labels and teachers (Hinton et al. 2015), or go on. Raises `FerError` if they do not fit together."
@@ -128,4 +136,5 @@ def distill(
     models = tuple(load_teachers(teachers, faces.names, recipe.size))
     if once: recipe = replace(recipe, smoothing=0.)           # the teachers' doubts are smooth enough
     lesson = Distillation(tuple(map(Path, teachers)), models, temperature, truth, once)
+    if begin is not None: recipe, options = _begun(recipe, Path(begin), options)
     return train(recipe, faces, folder, distillation=lesson, **options)

@@ -264,10 +264,10 @@ def _model(folder, recipe, state, classes, steps, distillation, start):
     "A new compiled model, or the one that the state names."
     keras.utils.set_random_seed(recipe.seed)
     saved = folder/f"state-{state['epoch']:04d}.keras"
-    if distillation is None:
-        if state['epoch']: return keras.saving.load_model(saved)
-        return compile_model(_new(recipe, classes) if start is None else start, recipe, steps)
-    model = compile_model(distillation.distiller(_new(recipe, classes)), recipe, steps, from_logits=True)
+    if distillation is None and state['epoch']: return keras.saving.load_model(saved)
+    network = _new(recipe, classes) if start is None else start
+    if distillation is None: return compile_model(network, recipe, steps)
+    model = compile_model(distillation.distiller(network), recipe, steps, from_logits=True)
     if state['epoch']:
         model(np.zeros((1, recipe.size, recipe.size, 1), np.float32))
         model.optimizer.build(model.trainable_variables)

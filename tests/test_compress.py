@@ -25,7 +25,7 @@ def faces(): return drawn_faces(350)
 
 @pytest.fixture(scope='module')
 def run(faces, tmp_path_factory):
-    return train(Recipe('lenet', epochs=8, batch=28, rate=3e-3, schedule='cosine', augment='light'), faces, tmp_path_factory.mktemp('run')/'whole', verbose=0)
+    return train(Recipe('lenet', epochs=20, batch=28, rate=3e-3, schedule='cosine', augment='light'), faces, tmp_path_factory.mktemp('run')/'whole', verbose=0)
 
 
 def test_zeros_rise_and_stay(faces):
@@ -36,7 +36,7 @@ def test_zeros_rise_and_stay(faces):
     model.fit(x, faces.targets(), batch_size=35, epochs=5, verbose=0, callbacks=[Prune(.7, steps=30, every=4), watch])
     assert all(a < b + 1e-6 for a,b in zip(seen, seen[1:])) and seen[0] < .6
     assert abs(seen[-1] - .7) < .01 and abs(sparsity(model) - .7) < .01
-    assert (np.abs(model.get_layer('logits').kernel) > 0).numpy().mean() > .99     # the head is left whole
+    assert (np.abs(model.get_layer('logits').get_weights()[0]) > 0).mean() > .99     # the head is left whole
 
 
 def test_a_pruned_run_goes_on_and_ends_with_its_share(run, faces, tmp_path):
@@ -46,11 +46,11 @@ def test_a_pruned_run_goes_on_and_ends_with_its_share(run, faces, tmp_path):
     import fer_nb.compress as module
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, 'train', lambda *a, callbacks=(), **k: train(*a, callbacks=[*callbacks, Kill()], **k))
-        with pytest.raises(KeyboardInterrupt): prune(run, faces, tmp_path/'p', .8, 5, verbose=0)
-    done = prune(run, faces, tmp_path/'p', .8, 5, verbose=0)
-    assert len(done.history['epoch']) == 5 and abs(sparsity(final(done)) - .8) < .01
+        with pytest.raises(KeyboardInterrupt): prune(run, faces, tmp_path/'p', .8, 8, verbose=0)
+    done = prune(run, faces, tmp_path/'p', .8, 8, verbose=0)
+    assert len(done.history['epoch']) == 8 and abs(sparsity(final(done)) - .8) < .01
     assert done.info['started_from'] == {'run': 'whole', 'pruned': .8}
-    with pytest.raises(FerError, match='other settings'): prune(run, faces, tmp_path/'p', .5, 5, verbose=0)
+    with pytest.raises(FerError, match='other settings'): prune(run, faces, tmp_path/'p', .5, 8, verbose=0)
     rows = {(r['network'], r['precision']): r for r in compression_table({'whole': run.best(), 'pruned': final(done)}, faces)}
     assert rows['whole', 'float16']['bytes'] < .6*rows['whole', 'float32']['bytes'] > 2*rows['whole', 'int8']['bytes']
     assert rows['pruned', 'int8']['gzipped'] < .6*rows['whole', 'int8']['gzipped']

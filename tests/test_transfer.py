@@ -91,7 +91,7 @@ def test_a_backbone_is_trained_end_to_end(folder, tmp_path):
         assert model.labels == ('open', 'shut') and model.predict(drawn_faces(7).images).shape == (7, 2)
 
 
-@pytest.mark.parametrize('name', ['EfficientNetB0', 'ResNet50', 'VGG16', 'MobileNetV3Small'])
+@pytest.mark.parametrize('name', ['MobileNetV3Small', *(pytest.param(o, marks=pytest.mark.slow) for o in ('EfficientNetB0', 'ResNet50', 'VGG16'))])
 def test_the_backbones_take_a_step_and_are_exported(name, tmp_path):
     from fer_nb.export import parity, to_litert
     from fer_nb.transfer import freeze

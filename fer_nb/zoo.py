@@ -87,7 +87,7 @@ def read_card(
     return Card(values, path)
 
 # %% ../nbs/09_zoo.ipynb #c7bd621d
-DEFAULT = 'simple_cnn'
+DEFAULT = 'se_resnet'
 
 def list_models(
     folder=None, # Where the models are; the shipped ones by default

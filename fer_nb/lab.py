@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+import fer_nb.core
 from .app import _answer
 from .core import FerError, need
 from .emotions import colour_of
@@ -22,7 +23,7 @@ anywidget, traitlets = need('anywidget', 'app'), need('traitlets', 'app')
 # %% ../nbs/16_lab.ipynb #8ca828b6
 def _text(*names):
     "The named files of the page, joined."
-    root = Path(__file__).resolve().parent/'static' if '__file__' in globals() else Path(need('fer_nb.core', 'app').__file__).resolve().parent/'static'
+    root = Path(fer_nb.core.__file__).resolve().parent/'static'
     return '\n'.join((root/o).read_text(encoding='utf-8') for o in names)
 
 class _Panel(anywidget.AnyWidget):

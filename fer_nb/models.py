@@ -89,9 +89,9 @@ def _what(x, reduction, pools):
     "A factor for each channel, from the channels pooled over the picture."
     channels = x.shape[-1]
     squeeze = L.Conv2D(max(4, channels//reduction), 1, activation='relu')
-    excite = L.Conv2D(channels, 1)
+    excite = L.Conv2D(channels, 1, activation='sigmoid' if len(pools) == 1 else None)
     parts = [excite(squeeze(pool(keepdims=True)(x))) for pool in pools]
-    return L.Activation('sigmoid')(L.Add()(parts) if len(parts) > 1 else parts[0])
+    return parts[0] if len(parts) == 1 else L.Activation('sigmoid')(L.Add()(parts))
 
 def attend(
     x,                 # (N, H, W, channels)

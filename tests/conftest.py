@@ -45,3 +45,10 @@ def server(tmp_path_factory):
     config.write_text("c = get_config()\nc.PageServer.max_visitors = 0\n"
                       "c.MappingKernelManager.cull_idle_timeout, c.MappingKernelManager.cull_interval = 30, 5\n")
     with start(port=0, config=config) as running: yield running
+
+
+@pytest.fixture(scope='session')
+def playwright():
+    "One Playwright for all tests in a browser: it does not run twice in a process. Screenshots go to test-output/."
+    (ROOT/'test-output').mkdir(exist_ok=True)
+    with pytest.importorskip('playwright.sync_api').sync_playwright() as p: yield p

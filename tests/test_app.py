@@ -15,7 +15,7 @@ from conftest import ROOT
 pytest.importorskip('voila')
 pytest.importorskip('playwright')
 sys.path.insert(0, str(ROOT/'tools'))
-from playwright.sync_api import expect, sync_playwright  # noqa: E402
+from playwright.sync_api import expect  # noqa: E402
 
 import browser as browsers  # noqa: E402
 import fake_camera  # noqa: E402
@@ -34,12 +34,6 @@ WATCH = """
     devices.getUserMedia = async (o) => { const s = await open(o); window.tracks.push(...s.getTracks()); return s; };
   }
 """
-
-
-@pytest.fixture(scope='session')
-def playwright():
-    OUTPUT.mkdir(exist_ok=True)
-    with sync_playwright() as p: yield p
 
 
 def start_browser(playwright, *args):

@@ -1,13 +1,10 @@
 "The notebook's widgets in a real JupyterLab and a real browser. Screenshots go to test-output/."
-import json
 import re
 import subprocess
 import sys
 import time
-import urllib.request
 
 import nbformat
-import numpy as np
 import pytest
 
 from conftest import ROOT
@@ -16,7 +13,7 @@ pytest.importorskip('jupyterlab')
 pytest.importorskip('keras')
 pytest.importorskip('playwright')
 sys.path.insert(0, str(ROOT/'tools'))
-from playwright.sync_api import expect, sync_playwright  # noqa: E402
+from playwright.sync_api import expect  # noqa: E402
 
 import browser as browsers  # noqa: E402
 
@@ -70,18 +67,16 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def page(lab):
-    OUTPUT.mkdir(exist_ok=True)
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=browsers.chromium(), args=['--no-sandbox'])
-        page = browser.new_page(viewport=dict(width=1300, height=1900))
-        page.goto(f'{lab[0]}lab/tree/widgets.ipynb', timeout=SLOW)
-        page.wait_for_selector('.jp-Notebook .jp-CodeCell', timeout=SLOW)
-        page.wait_for_selector('[data-status="idle"], .jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=SLOW)
-        page.click('.lm-MenuBar-itemLabel:text("Run")')
-        page.click('.lm-Menu-itemLabel:text("Run All Cells")')
-        yield page
-        browser.close()
+def page(lab, playwright):
+    browser = playwright.chromium.launch(executable_path=browsers.chromium(), args=['--no-sandbox'])
+    page = browser.new_page(viewport=dict(width=1300, height=1900))
+    page.goto(f'{lab[0]}lab/tree/widgets.ipynb', timeout=SLOW)
+    page.wait_for_selector('.jp-Notebook .jp-CodeCell', timeout=SLOW)
+    page.wait_for_selector('[data-status="idle"], .jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=SLOW)
+    page.click('.lm-MenuBar-itemLabel:text("Run")')
+    page.click('.lm-Menu-itemLabel:text("Run All Cells")')
+    yield page
+    browser.close()
 
 
 def test_the_explorer_narrows_the_faces_down(page):

@@ -7,6 +7,7 @@ __all__ = ['FULL', 'QUICK', 'SECTIONS', 'PEER', 'Effort', 'Setting', 'Section', 
 
 # %% ../nbs/13_bench.ipynb #74d0ebd4
 import importlib.metadata
+import importlib.util
 import json
 import platform
 import subprocess
@@ -43,9 +44,10 @@ class Effort(NamedTuple):
     faces:tuple   # Numbers of faces a frame, as work grows
     split:int     # Faces of a dataset's split, at most; None is all
     detectors:int # How many of those that can run here, the best first; None is all
+    film:int      # Frames of the film
 
-FULL = Effort(5, .3, 5, 8, (1, 10, 100, 1000, 10_000), (1, 2, 4, 8, 16, 32, 64), None, None)
-QUICK = Effort(1, .005, 1, 2, (1, 10), (1, 2), 70, 2)
+FULL = Effort(5, .3, 5, 8, (1, 10, 100, 1000, 10_000), (1, 2, 4, 8, 16, 32, 64), None, None, 900)
+QUICK = Effort(1, .005, 1, 2, (1, 10), (1, 2), 70, 2, 12)
 
 # %% ../nbs/13_bench.ipynb #1f90bcf6
 @dataclass
@@ -239,6 +241,26 @@ def _start(b):
             row |= dict(memory_mb=max(peaks)/1e6, installed_mb=sizes[who]['bytes']/1e6, packages=sizes[who]['packages'])
         yield row
 
+# %% ../nbs/13_bench.ipynb #e93d9a9d
+def _film(b, n):
+    "Path of a film of 640 x 480 at 30 frames a second; the camera sways, and so do the `n` faces."
+    from fer_nb.video_io import VideoWriter
+    path, still = b.scratch/f'film{n}.mp4', _frames_of(b, n)[0][0]
+    with VideoWriter(path, 640, 480) as film:
+        for i in range(b.effort.film):
+            sway = np.float32([[1, 0, 25*np.sin(i/23)], [0, 1, 15*np.sin(i/17)]])
+            film.write(cv2.warpAffine(still, sway, (640, 480), borderMode=cv2.BORDER_REFLECT), i/30)
+    return path
+
+def _films(b):
+    out, rows, model = b.scratch/'out.mp4', b.scratch/'rows.csv', b.models[0].card.model_path
+    for n in (1, 2, 4):
+        command = 'video', _film(b, n), '--out', out, '--csv', rows, '--model', model
+        seconds = [_command(*command) for _ in range(min(3, b.effort.rounds))]
+        found, median = rows.read_text().splitlines()[1:], float(np.median(seconds))
+        yield dict(who='fer_nb', faces=n, frames=b.effort.film, threads=cores(), runs=len(seconds), rows=len(found),
+                   median_s=median, times_film=b.effort.film/30/median)
+
 # %% ../nbs/13_bench.ipynb #fe6cab21
 def _grown(what, who, n, count, ms):
     "A row: `n` pieces of work at once on `count` threads, with the milliseconds of each time."
@@ -314,6 +336,7 @@ SECTIONS = {
     'latency': Section(_latency, "From a crop's pixels to its probabilities, one thread"),
     'frames': Section(_frames, "From a BGR frame of 640 x 480 to labelled faces, one thread"),
     'start': Section(_start, "From the start of a process to its first answer; memory; size"),
+    'video': Section(_films, "Films of 640 x 480 at 30 frames a second: `fer-nb video` with an annotated film and a table, to its end"),
     'growth': Section(_growth, "As work grows"),
     'limit': Section(_limit, "Multiply-adds beside those of a plain matrix product, one thread"),
 }
@@ -324,7 +347,9 @@ def _chosen(only, data):
         raise FerError(f"There is no section {unknown[0]!r}: choose among {', '.join(SECTIONS)}.")
     if 'accuracy' in only and not data:
         raise FerError("The section accuracy needs a dataset: give FER-2013, say, as data.")
-    return [o for o in SECTIONS if (o in only if only else data or o != 'accuracy')]
+    if only: return [o for o in SECTIONS if o in only]
+    missing = {'accuracy': not data, 'video': importlib.util.find_spec('av') is None}
+    return [o for o in SECTIONS if not missing.get(o)]
 
 def _splits(data, split, sizes, most, seed):
     "{size: the split as `Faces`, at most `most` of them}"
@@ -384,7 +409,7 @@ def bench(
     "Measure this package, and the peer beside it. Raises `FerError` before it begins for whatever cannot be measured."
     names, effort = _chosen(only, data), QUICK if quick else FULL
     models = models or sorted((o.name for o in list_models()), key=lambda o: o != DEFAULT)
-    b = Setting([load_model(o) for o in models], effort, seed, None if names == ['limit'] else peer)
+    b = Setting([load_model(o) for o in models], effort, seed, None if {*names} <= {'limit', 'video'} else peer)
     try:
         if b.folder: b.peer().ask('ready')
         if 'accuracy' in names: b.splits = _splits(data, split, {48, *(o.size for o in b.models)}, effort.split, seed)

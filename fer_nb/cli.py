@@ -94,7 +94,7 @@ def bench(
     split:str = typer.Option('public', help="Of the dataset."),
     peer:Optional[Path] = typer.Option(None, help="The environment that tools/peer.py made; .peers/fer by default."),
     no_peer:bool = typer.Option(False, '--no-peer', help="Measure fer_nb alone."),
-    only:Optional[List[str]] = typer.Option(None, help="A section; may be repeated: accuracy, latency, frames, start, "
+    only:Optional[List[str]] = typer.Option(None, help="A section; may be repeated: accuracy, latency, frames, start, video, "
                                                        "growth, limit."),
     quick:bool = typer.Option(False, '--quick', help="Everything once, to see that it works: the figures mean nothing."),
     json_:Optional[Path] = typer.Option(None, '--json', help="Write the figures as JSON to this file."),

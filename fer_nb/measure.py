@@ -79,7 +79,7 @@ def environment(
     n:int, # Threads; 0 leaves their number to the libraries
 ) -> dict:
     "Variables for a new process, without those that tie it to this Python."
-    kept = {k: v for k,v in os.environ.items() if k not in ('PYTHONPATH', 'PYTHONHOME', 'VIRTUAL_ENV')}
+    kept = {k: v for k,v in os.environ.items() if k not in ('PYTHONPATH', 'PYTHONHOME', 'VIRTUAL_ENV', *_COUNTS)}
     counts = {k: str(n) for k in _COUNTS} if n else {}
     return kept | counts | dict(TF_CPP_MIN_LOG_LEVEL='3', CUDA_VISIBLE_DEVICES='-1')
 

@@ -168,6 +168,30 @@ def test_another_model_reads_the_photos_again(site):
     expect(site.page.locator('.fer-nb-about')).to_contain_text('The model lenet')
 
 
+def test_a_model_with_labels_of_its_own(chromium, tmp_path):
+    from fer_nb.serve import start
+    from fer_nb.zoo import load_model
+    card = load_model('lenet').card
+    about = json.loads(card.path.read_text().replace('"happy"', '"joy"').replace('"neutral"', '"contempt"'))
+    about['evaluation']['uncertain']['threshold'] = .999                            # so is hardly any answer sure enough
+    (tmp_path/'mine.json').write_text(json.dumps(about | dict(name='mine', file=about['file'] | dict(name='mine.tflite'))))
+    (tmp_path/'mine.tflite').write_bytes(card.model_path.read_bytes())
+    with start(port=0, model=tmp_path/'mine.tflite') as server:
+        site = Site(chromium, server.url)
+        site.page.click('text=Try the sample photo')
+        shown = site.wait('sample.jpg')
+        expect(shown.locator('.bars').first).to_contain_text('contempt')
+        expect(shown.locator('.box .chip')).to_contain_text('uncertain')
+        (picture,) = json.loads(site.download('role=button[name="Download JSON of sample.jpg"]')[1])
+        (face,) = picture['faces']
+        assert set(face['probabilities']) == {*about['labels']} and face['label'] == 'joy' and face['uncertain'] is True
+        site.shot('photo_own_labels')
+        site.page.click('role=tab[name=About]')
+        expect(site.page.locator('table.confusion')).to_contain_text('contempt')
+        assert not site.errors, site.errors
+        site.context.close()
+
+
 # -- Photos
 
 

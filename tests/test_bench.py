@@ -126,6 +126,7 @@ def test_start_growth_and_limit(run):
     assert (theirs['who'], theirs['packages']) == ('fer', 2) and 10 < theirs['installed_mb'] < 200        # it requires NumPy
     assert {o['n'] for o in rows(run, 'growth', what='crops in files, by the command')} == set(QUICK.images)
     assert {o['n'] for o in rows(run, 'growth', what='faces a frame')} == set(QUICK.faces)
+    assert [o['rows'] for o in rows(run, 'video')] == [n*QUICK.film for n in (1, 2, 4)]                   # a row a face a frame
     best = [o for o in rows(run, 'limit') if o['of_limit'] == 1]
     assert sorted(o['precision'] for o in best) == ['float32', 'int8']
 
@@ -169,8 +170,9 @@ def test_a_peer_that_cannot_run_is_one_sentence(tmp_path, package, why):
     assert not (tmp_path/'x.json').exists()
 
 
-def test_the_limit_needs_no_peer(tmp_path):
-    assert bench(only=['limit'], models=[DEFAULT], peer=tmp_path/'nowhere', quick=True, say=str)['sections']['limit']
+@pytest.mark.parametrize('section', ['limit', 'video'])
+def test_the_limit_and_films_need_no_peer(section, tmp_path):
+    assert bench(only=[section], models=[DEFAULT], peer=tmp_path/'nowhere', quick=True, say=str)['sections'][section]
 
 
 @pytest.mark.parametrize('options, said', [

@@ -57,6 +57,19 @@ def test_globs_and_json_to_the_terminal(sample, tmp_path):
     assert out[0]['file'].endswith('x.jpg') and out[0]['faces'][0]['label'] == 'happy'
 
 
+def test_plot_draws_the_photo_beside_its_bars(sample, tmp_path):
+    shutil.copy(sample, tmp_path/'me.jpg')
+    cv2.imwrite(str(tmp_path/'wall.png'), cv2.imread(str(sample))[:40, :40])
+    assert '1 face plotted in me_plot.png' in fer_nb('plot', 'me.jpg', '--height', 480, cwd=tmp_path)
+    drawn, photo = cv2.imread(str(tmp_path/'me_plot.png')), cv2.imread(str(sample))
+    assert len(drawn) == 480 and drawn.shape[1] > 1.3*480*photo.shape[1]/photo.shape[0]                  # the bars stand beside the photo
+    assert '0 faces plotted' in fer_nb('plot', 'wall.png', '--dark', cwd=tmp_path)
+    assert (tmp_path/'me.jpg').read_bytes() == sample.read_bytes()
+    for wrong in (['me.jpg', '--out', 'me.jpg'], ['me.jpg', '--out', 'me.gif'], ['nobody.jpg'], ['me.jpg', '--height', 0], ['me.jpg', '--shape', 'star']):
+        fer_nb('plot', *wrong, cwd=tmp_path, code=2)
+    assert sorted(o.name for o in tmp_path.iterdir()) == ['me.jpg', 'me_plot.png', 'wall.png', 'wall_plot.png']
+
+
 def test_models_lists_what_is_shipped():
     cards = json.loads(fer_nb('models', '--json'))
     assert {'lenet', 'alexnet', 'simple_cnn'} <= {c['name'] for c in cards}

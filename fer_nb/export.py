@@ -24,7 +24,7 @@ import numpy as np
 from .core import FerError, need, replacing
 from .data import Faces
 from .evaluate import calibration_error, choose_threshold, evaluate_model, fit_temperature, selective
-from .models import multiply_adds, probe
+from .models import multiply_adds, pack_weights, probe, unpack_weights
 from .train import Run
 from .zoo import Card, Classifier, open_litert, read_card, softmax
 
@@ -183,12 +183,12 @@ def _recorded(probabilities):
     half = probabilities.astype(np.float16)
     return half if (half.argmax(1) == probabilities.argmax(1)).all() else probabilities
 
-def _half(model):
-    "The network's weights, kernels as float16, and what it answers to `probe` with them."
-    arrays = [o.astype(np.float16) if o.ndim > 1 else o for o in model.get_weights()]
-    model.set_weights(arrays)
+def _packed(model):
+    "The network's weights, and what it answers to `probe` with them as they are packed."
+    packed = pack_weights(model)
+    model.set_weights(unpack_weights(packed))
     answers = keras.ops.convert_to_numpy(model(probe(model.input_shape[1]), training=False))
-    return {f'{i:03}': o for i,o in enumerate(arrays)} | {'answers': answers}
+    return packed | {'answers': answers}
 
 def _write_model(out, name, values, content, history, recorded, weights):
     "NAME.tflite, .csv, .npz and .weights.npz, then the card; each whole or absent."
@@ -279,4 +279,4 @@ def export_run(
     if origin: values['started_from'] = origin
     values['parity'] = {k: v if v is None or isinstance(v, (str, int)) else round(v, 5) for k,v in check.items()}
     out.mkdir(parents=True, exist_ok=True)
-    return _write_model(out, name, values, content, history, measured[2], _half(model))
+    return _write_model(out, name, values, content, history, measured[2], _packed(model))

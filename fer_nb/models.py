@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ARCHITECTURES', 'register', 'build', 'multiply_adds', 'describe', 'attend', 'mlp', 'lenet', 'alexnet', 'simple_cnn',
-           'four_conv', 'se_resnet', 'probe']
+           'four_conv', 'se_resnet', 'probe', 'pack_weights', 'unpack_weights']
 
 # %% ../nbs/03_models.ipynb #841c1698
 import inspect
@@ -226,3 +226,22 @@ def probe(
     waves = [np.sin(k*np.pi*(x + .5*y))*np.cos(k*np.pi*y) for k in (1, 3, 9)]
     noise = np.modf(np.sin(np.arange(size*size)*12.9898)*43758.5453)[0].reshape(size, size)
     return np.round(127.5*(1 + np.stack([*waves, noise])))[..., None].astype(np.float32)
+
+# %% ../nbs/03_models.ipynb #4452f965
+def pack_weights(
+    model:keras.Model,
+) -> dict: # {name: array} for `np.savez_compressed`
+    "A network's weights: kernels as int8 with the scale of each output channel beside them, all else as it is."
+    packed = {}
+    for i,w in enumerate(model.get_weights()):
+        if w.ndim > 1:
+            packed[f'{i:03}_scale'] = scale = np.maximum(np.abs(w).max(tuple(range(w.ndim - 1))), 1e-12)/127
+            w = np.rint(w/scale).astype(np.int8)
+        packed[f'{i:03}'] = w
+    return packed
+
+def unpack_weights(
+    packed:dict, # As `pack_weights` gives it
+) -> list:       # Of arrays, for `set_weights`
+    "The weights again, in their order."
+    return [packed[k]*packed.get(f'{k}_scale', np.float32(1)) for k in sorted(packed) if not k.endswith('_scale')]

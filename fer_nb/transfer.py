@@ -19,7 +19,7 @@ import numpy as np
 from keras import layers as L
 
 from .core import FerError
-from .models import build, probe, register
+from .models import build, probe, unpack_weights, register
 from .train import Recipe, Run, train
 from .zoo import DEFAULT, list_models, read_card
 
@@ -43,7 +43,7 @@ def pretrained(
     if not path.is_file(): raise FerError(f"{path} does not exist: a model without its weights cannot be trained on; export its run again.")
     stored = dict(np.load(path))
     answers, net = stored.pop('answers'), build(card['architecture'], card.size, len(card.labels), **card['recipe']['options'])
-    try: net.set_weights(list(stored.values()))
+    try: net.set_weights(unpack_weights(stored))
     except ValueError: raise FerError(f"{path} is not of the network {card.name}: copy the model's files again, all of them.") from None
     if not np.abs(np.asarray(net(probe(card.size))) - answers).max() < 1e-3:
         raise FerError(f"{path} answers otherwise than when it was exported: copy it again.")

@@ -1,8 +1,11 @@
 "The notebook's widgets in a real JupyterLab and a real browser. Screenshots go to test-output/."
 import re
+import shutil
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager
 
 import nbformat
 import pytest
@@ -48,6 +51,36 @@ browser
 """
 
 
+@contextmanager
+def jupyterlab(folder):
+    "The address of a JupyterLab that serves `folder`."
+    command = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--port=0', '--ip=127.0.0.1', '--allow-root', '--IdentityProvider.token=', f'--ServerApp.root_dir={folder}',
+               '--LabApp.news_url=None', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--ServerApp.disable_check_xsrf=True']
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        address = next(m[0] for line in server.stderr if (m := re.search(r'http://127\.0\.0\.1:\d+/', line)))
+        threading.Thread(target=server.stderr.read, daemon=True).start()               # or its pipe fills up, and it waits
+        yield address
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@contextmanager
+def running(playwright, address, name):
+    "The page of a notebook whose cells are all being run."
+    browser = playwright.chromium.launch(executable_path=browsers.chromium(), args=['--no-sandbox'])
+    try:
+        page = browser.new_page(viewport=dict(width=1300, height=1900))
+        page.goto(f'{address}lab/tree/{name}', timeout=SLOW)
+        page.wait_for_selector('.jp-Notebook .jp-Cell', state='attached', timeout=SLOW)
+        page.wait_for_selector('[data-status="idle"], .jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=SLOW)
+        page.click('.lm-MenuBar-itemLabel:text("Run")')
+        page.click('.lm-Menu-itemLabel:text("Run All Cells")')
+        yield page
+    finally: browser.close()
+
+
 @pytest.fixture(scope='module')
 def lab(tmp_path_factory):
     "A JupyterLab that serves one notebook with the three widgets; yields (address, folder)."
@@ -55,28 +88,12 @@ def lab(tmp_path_factory):
     notebook = nbformat.v4.new_notebook(metadata={'kernelspec': {'name': 'python3', 'display_name': 'python3'}},
                                         cells=[nbformat.v4.new_code_cell(o.strip()) for o in (EXPLORER, CURVE, ERRORS)])
     nbformat.write(notebook, folder/'widgets.ipynb')
-    command = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--port=0', '--ip=127.0.0.1', '--allow-root', '--IdentityProvider.token=', f'--ServerApp.root_dir={folder}',
-               '--LabApp.news_url=None', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--ServerApp.disable_check_xsrf=True']
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        address = next(m[0] for line in server.stderr if (m := re.search(r'http://127\.0\.0\.1:\d+/', line)))
-        yield address, folder
-    finally:
-        server.terminate()
-        server.wait(30)
+    with jupyterlab(folder) as address: yield address, folder
 
 
 @pytest.fixture(scope='module')
 def page(lab, playwright):
-    browser = playwright.chromium.launch(executable_path=browsers.chromium(), args=['--no-sandbox'])
-    page = browser.new_page(viewport=dict(width=1300, height=1900))
-    page.goto(f'{lab[0]}lab/tree/widgets.ipynb', timeout=SLOW)
-    page.wait_for_selector('.jp-Notebook .jp-CodeCell', timeout=SLOW)
-    page.wait_for_selector('[data-status="idle"], .jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=SLOW)
-    page.click('.lm-MenuBar-itemLabel:text("Run")')
-    page.click('.lm-Menu-itemLabel:text("Run All Cells")')
-    yield page
-    browser.close()
+    with running(playwright, lab[0], 'widgets.ipynb') as page: yield page
 
 
 def test_the_explorer_narrows_the_faces_down(page):
@@ -124,3 +141,28 @@ def test_no_pixel_is_saved_with_the_notebook(page, lab):
     text = path.read_text()
     assert any(c.get('outputs') for c in nbformat.read(path, 4).cells) and 'image/png' not in text and 'iVBORw0KGgo' not in text
     assert len(text) < 300_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', sorted(o.stem for o in (ROOT/'nbs/tutorials').glob('*.ipynb')))
+def test_a_tutorial_runs_from_top_to_bottom(name, playwright, tmp_path):
+    shutil.copytree(ROOT/'nbs/tutorials', tmp_path/'nbs')
+    path = tmp_path/f'nbs/{name}.ipynb'
+    notebook = nbformat.read(path, 4)
+    for cell in notebook.cells:
+        if cell.cell_type == 'code': cell.outputs, cell.execution_count = [], None
+    nbformat.write(notebook, path)
+    with jupyterlab(tmp_path/'nbs') as address, running(playwright, address, path.name) as page:
+        page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="busy"]', timeout=SLOW)
+        for _ in range(5):                       # idle for a moment between two cells is not the end
+            page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=900_000)
+            page.wait_for_timeout(2000)
+        page.keyboard.press('Control+s')
+        end, done = time.monotonic() + 60, False
+        while not done and time.monotonic() < end:
+            page.wait_for_timeout(1000)
+            cells = [o for o in nbformat.read(path, 4).cells if o.cell_type == 'code' and o.source.strip()]
+            done = all(o.execution_count for o in cells)
+        failed = [o for c in cells for o in c.outputs if o.output_type == 'error']
+        assert not failed, '\n'.join(failed[0].traceback)
+        assert done, f'{name} was left before its end'

@@ -212,14 +212,14 @@ def _write_piece(frames, pieces, video, labels, draw, done):
     "Write the frames up to one that was looked at and ends the piece; returns that frame, and how many there were and were broken."
     n, broken, picture = 0, 0, None
     film = VideoWriter(pieces.path('.nut'), video.width, video.height, video.rate, 'nut') if draw else None
-    def paint(frame, image): film.write(draw(image, frame.faces), frame.time)
-    with pieces.path('.csv').open('w', newline='', encoding='utf-8') as f, ThreadPoolExecutor(1) as pool:
+    def write(drawn, time): film.write(drawn.result(), time)
+    with pieces.path('.csv').open('w', newline='', encoding='utf-8') as f, ThreadPoolExecutor(1) as painter, ThreadPoolExecutor(1) as writer:
         table, behind = csv.DictWriter(f, (*COLUMNS, *labels), lineterminator='\n'), deque()
         table.writeheader()
         for frame in frames:
             table.writerows(face_rows(frame, labels))
             picture = frame.image if frame.image is not None else picture       # a damaged frame shows the one before
-            if film and picture is not None: behind.append(pool.submit(paint, frame, picture))
+            if film and picture is not None: behind.append(writer.submit(write, painter.submit(draw, picture, frame.faces), frame.time))
             if len(behind) > 8: behind.popleft().result()
             n, broken = n + 1, broken + (frame.image is None)
             done(n)

@@ -146,7 +146,7 @@ class VideoWriter:
         try: self._file = av.open(str(path), 'w', format=format)
         except (av.error.FFmpegError, ValueError) as e:
             raise FerError(f"{path} cannot be written as video ({e}): give a name that ends in .mp4, in a folder that exists.") from None
-        quality = dict(crf='20', preset='veryfast', bf='0') if codec == 'libx264' else {}
+        quality = dict(crf='20', preset='superfast', bf='0') if codec == 'libx264' else {}
         self._stream = s = self._file.add_stream(codec, rate=Fraction(rate).limit_denominator(1001), options=quality)
         s.width, s.height, s.pix_fmt = width + width % 2, height + height % 2, 'yuv420p'    # H.264 has pairs of pixels
         if codec == 'mpeg4': s.bit_rate = 4*width*height

@@ -1,5 +1,6 @@
 "Options and fixtures of the tests."
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:        # a shell's `&` has it so, and what the tests start would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line('markers', 'slow: needs minutes; skipped unless --slow is given')
 
 

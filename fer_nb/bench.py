@@ -24,7 +24,7 @@ from typing import Callable, NamedTuple
 import cv2
 import numpy as np
 
-from .core import FerError, models_dir, replacing
+from .core import FerError, models_dir, need, replacing
 from .data import drawn_faces, load
 from .detect import available
 from .evaluate import evaluate
@@ -347,6 +347,7 @@ def _chosen(only, data):
         raise FerError(f"There is no section {unknown[0]!r}: choose among {', '.join(SECTIONS)}.")
     if 'accuracy' in only and not data:
         raise FerError("The section accuracy needs a dataset: give FER-2013, say, as data.")
+    if 'video' in only: need('av', 'video')
     if only: return [o for o in SECTIONS if o in only]
     missing = {'accuracy': not data, 'video': importlib.util.find_spec('av') is None}
     return [o for o in SECTIONS if not missing.get(o)]

@@ -19,7 +19,7 @@ import cv2
 from .core import FerError
 from .draw import draw_faces
 from .video import FaceStream
-from .video_faces import COLUMNS, FrameFaces, face_rows
+from .video_faces import COLUMNS, FrameFaces, _check_apart, face_rows
 from .video_io import VideoWriter
 from .zoo import _native_silence
 
@@ -82,13 +82,6 @@ class _Window:
     def close(self): cv2.destroyAllWindows()
 
 # %% ../nbs/13_camera.ipynb #0d1da849
-def _check_outputs(device, *paths):
-    "Raises `FerError` for a file in no folder, one named twice, or the camera's own."
-    given = [Path(str(o)).resolve() for o in (device, *paths) if o is not None]
-    for path in filter(None, paths):
-        if given.count(Path(path).resolve()) > 1: raise FerError(f"{path} is named twice: every result needs a file of its own.")
-        if not Path(path).resolve().parent.is_dir(): raise FerError(f"The folder {Path(path).parent} does not exist: create it first.")
-
 def watch(
     device=0,          # As for `Camera`
     stream=None,       # A `FaceStream`; None makes the default one
@@ -103,7 +96,7 @@ def watch(
     if window and not has_screen(): raise FerError("There is no screen for a window here: leave the window out.")
     window, stream, film, rows = has_screen() if window is None else window, stream or FaceStream(), None, None
     labels = stream.recognizer.classifier.labels
-    _check_outputs(device, out, table)
+    _check_apart(device, out, table)
     with ExitStack() as open_:
         camera = open_.enter_context(Camera(device))
         if table:

@@ -91,7 +91,7 @@ def _ink_on(colour):
     return _WHITE if _contrast(_WHITE, colour) >= 3.4 else _INK
 
 # %% ../nbs/12_draw.ipynb #0218aa59
-def _root(a, b): return np.sqrt(a*a + b*b)                             # ten times as fast as np.hypot
+def _root(a, b): return np.sqrt(a*a + b*b)                             # faster than np.hypot, which minds overflow
 
 def _distance(box, shape, radius, window):
     "float32 (H, W): distance in pixels from the edge of `box`'s rounded rectangle or ellipse, over `window` (l, t, r, b)."

@@ -279,13 +279,17 @@ def _settings(video, stream, choices):
 
 _ENDINGS = {'out': ('.mp4', '.m4v', '.mov', '.mkv'), 'plot': ('.png', '.jpg', '.svg', '.pdf')}
 
+def _check_apart(source, *results):
+    "Raises `FerError` for a result in no folder, one named twice, or named as what is read."
+    given = [Path(str(o)).resolve() for o in (source, *results) if o is not None]
+    for path in (Path(o) for o in results if o is not None):
+        if given.count(path.resolve()) > 1: raise FerError(f"{path} is named twice: every result needs a file of its own.")
+        if not path.resolve().parent.is_dir(): raise FerError(f"The folder {path.parent} does not exist: create it first.")
+
 def _outputs(video, **wanted):
     "Paths of what is wanted; `FerError` for a name that another output, or the film, has already."
     paths = {k: Path(v) if v is not None else None for k,v in wanted.items()}
-    given = [o.resolve() for o in (video.path, *paths.values()) if o]
-    for path in filter(None, paths.values()):
-        if given.count(path.resolve()) > 1: raise FerError(f"{path} is named twice: every result needs a file of its own.")
-        if not path.resolve().parent.is_dir(): raise FerError(f"The folder {path.parent} does not exist: create it first.")
+    _check_apart(video.path, *paths.values())
     for k,endings in _ENDINGS.items():
         if paths[k] and paths[k].suffix.lower() not in endings:
             raise FerError(f"{paths[k]} cannot be written: let the name end in {', '.join(endings[:-1])} or {endings[-1]}.")

@@ -251,6 +251,15 @@ def _check_run(info, faces, name):
         raise FerError(f"{faces!r} is not what the run learned from ({info['data']['origin']}): give the same data.")
 
 # %% ../nbs/06_export.ipynb #926743de
+def _description(info):
+    "Where the network began and what it learned from, as a sentence."
+    origin, taught = info.get('started_from', {}), info.get('distillation')
+    kinds = dict(model='', run='the run ', weights='')
+    begun = next((said + origin[k] for k,said in kinds.items() if origin.get(k, 'none') != 'none'), None)
+    how = f"taught by {len(taught['teachers'])} networks and the labels of" if taught else 'trained on'
+    return f"{info['recipe']['arch']}{f', started from {begun},' if begun else ''} {how} {info['data']['origin']}."
+
+# %% ../nbs/06_export.ipynb #712e2bb5
 def export_run(
     run,                  # A training run's folder, or a `Run`
     name:str,             # What the model is called
@@ -270,13 +279,8 @@ def export_run(
         path = to_litert(model, Path(folder)/f'{name}.tflite', precision, train.images[np.sort(chosen)])
         check = parity(model, path, faces.of(split).images, faces.of(split).labels, precision)
         measured, content = _measure(path, faces, split), path.read_bytes()
-    taught = info.get('distillation')
-    how = f"taught by {len(taught['teachers'])} networks and the labels of" if taught else 'trained on'
-    if (origin := info.get('started_from')): how = f"started from {origin.get('model', origin.get('weights', 'none'))} and trained on"
-    description = description or f"{info['recipe']['arch']} {how} {info['data']['origin']}."
-    values = _card_values(name, info, history, model, precision, description, faces, content, measured)
-    if taught: values['distillation'] = taught
-    if origin: values['started_from'] = origin
+    values = _card_values(name, info, history, model, precision, description or _description(info), faces, content, measured)
+    values |= {k: info[k] for k in ('distillation', 'started_from') if info.get(k)}
     values['parity'] = {k: v if v is None or isinstance(v, (str, int)) else round(v, 5) for k,v in check.items()}
     out.mkdir(parents=True, exist_ok=True)
     return _write_model(out, name, values, content, history, measured[2], _packed(model))

@@ -12,8 +12,10 @@ import json
 import signal
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
 from typing import List, Optional
@@ -50,8 +52,9 @@ def _csv_text(rows):
 
 # %% ../nbs/15_cli_faces.ipynb #a860f070
 def _json_text(results):
-    pictures = [{'file': str(path), 'faces': [f.to_dict() for f in faces]} for path,faces in results]
-    return json.dumps(pictures, indent=1)
+    "A list with a picture a line."
+    lines = [json.dumps({'file': str(path), 'faces': [f.to_dict() for f in faces]}) for path,faces in results]
+    return '[' + ',\n '.join(lines) + ']'
 
 def _face_table(results):
     "A row a face: its emotion, the next likely one, and where it is."
@@ -67,6 +70,12 @@ def _face_table(results):
             box = ', '.join(f'{o:.0f}' for o in f.box)
             table.add_row(str(path), str(i), f.answer, sure, other, box)
     return table
+
+def _counts(results):
+    "How often each answer was given, as a line."
+    answers = Counter(f.answer for _,faces in results for f in faces)
+    found = ', '.join(f'{k} {n:,}' for k,n in answers.most_common()) or 'none'
+    return f"{answers.total():,} faces in {len(results):,} pictures: {found}"
 
 # %% ../nbs/15_cli_faces.ipynb #f617c8c3
 def _annotated_name(path, taken):
@@ -86,23 +95,43 @@ def _annotate(image, faces, target, shape):
         raise FerError(f"{target} cannot be written as JPEG: the picture is {width}x{height} pixels.")
     with replacing(target) as part: part.write_bytes(data.tobytes())
 
+def _read_photo(recognizer, path, crop, target, shape):
+    "(path, faces), or (path, message) of a bad file; writes the annotated copy to `target` if there is one."
+    from fer_nb.image import open_image
+    try:
+        image = open_image(path)
+        faces = recognizer.crops([image]) if crop else recognizer(image)
+        if target: _annotate(image, faces, target, shape)
+        return path, faces
+    except FerError as e: return path, str(e)
+
+def _read_crops(recognizer, paths):
+    "The same for tight crops, which go through the network together."
+    import numpy as np
+    from fer_nb.recognize import _whole
+    opened = {}
+    for path in paths:
+        try: opened[path] = _whole([path], recognizer.classifier.size)
+        except FerError as e: opened[path] = str(e)
+    good = [o for o in opened.values() if not isinstance(o, str)]
+    faces = iter(recognizer._read([f for found,_ in good for f in found], np.concatenate([c for _,c in good])) if good else ())
+    return [(path, o if isinstance(o, str) else [next(faces)]) for path,o in opened.items()]
+
 def _read_pictures(recognizers, files, crops, out, shape):
     "[(path, faces)] of the good files, [message] of the bad ones; a thread a recogniser; writes the annotated copies."
-    from fer_nb.image import open_image
     idle, taken = SimpleQueue(), set()
     for o in recognizers: idle.put(o)
-    def read(path, name):
+    targets = [out and out/_annotated_name(o, taken) for o in files]
+    step = 32 if crops and not out else 1                      # of crops nothing is kept but 48 x 48 pixels
+    def read(i):
         recognizer = idle.get()
         try:
-            image = open_image(path)
-            faces = recognizer.crops([image]) if crops else recognizer(image)
-            if out: _annotate(image, faces, out/name, shape)
-            return path, faces
-        except FerError as e: return path, str(e)
+            if step > 1: return _read_crops(recognizer, files[i:i+step])
+            return [_read_photo(recognizer, files[i], crops, targets[i], shape)]
         finally: idle.put(recognizer)
-    names = [_annotated_name(o, taken) for o in files]
     with ThreadPoolExecutor(len(recognizers)) as pool:
-        done = list(_progress(pool.map(read, files, names), 'reading faces', len(files), hidden=len(files) < 3))
+        read_all = chain.from_iterable(pool.map(read, range(0, len(files), step)))
+        done = list(_progress(read_all, 'reading faces', len(files), hidden=len(files) < 3))
     return [o for o in done if not isinstance(o[1], str)], [o for _,o in done if isinstance(o, str)]
 
 # %% ../nbs/15_cli_faces.ipynb #d529d1d4
@@ -137,7 +166,9 @@ def predict(
     results, bad = _read_pictures(recognizers, files, crops, out, shape)
     if json_: _write_text(json_, _json_text(results))
     if csv_: _write_text(csv_, _csv_text(_rows(results, recognizers[0].classifier.labels)))
-    if results and '-' not in (json_, csv_): _out.print(_face_table(results))
+    if results and '-' not in (json_, csv_):
+        many = (json_ or csv_) and sum(max(1, len(faces)) for _,faces in results) > 50      # a table that long is slow, and the file has it all
+        _out.print(_counts(results) if many else _face_table(results), soft_wrap=bool(many))
     if out and results: _err.print(f"{len(results)} annotated {'copy' if len(results) == 1 else 'copies'} in {out}/")
     if len(bad) > 1: bad.insert(0, f"{len(bad)} of {len(files)} files could not be read:")
     if bad: raise FerError('\n'.join(bad))

@@ -57,6 +57,19 @@ def test_globs_and_json_to_the_terminal(sample, tmp_path):
     assert out[0]['file'].endswith('x.jpg') and out[0]['faces'][0]['label'] == 'happy'
 
 
+def test_many_crops_are_counted_and_a_broken_one_costs_no_other(drawn, tmp_path):
+    files = sorted(drawn.rglob('*.png'))[:70]
+    (tmp_path/'in').mkdir()
+    for i, o in enumerate(files): shutil.copy(o, tmp_path/f'in/{i:02}.png')
+    (tmp_path/'in/33.png').write_bytes(b'no picture')
+    r = subprocess.run([FER_NB, 'predict', 'in', '--crops', '--model', 'lenet', '--json', 'r.json'], capture_output=True, text=True, cwd=tmp_path)
+    assert r.returncode == 2 and '33.png' in r.stderr and r.stdout.startswith('69 faces in 69 pictures: ')
+    results = json.loads((tmp_path/'r.json').read_text())
+    assert [o['file'] for o in results] == [str(Path('in')/f'{i:02}.png') for i in range(70) if i != 33]
+    alone = json.loads(fer_nb('predict', 'in/34.png', '--crops', '--model', 'lenet', '--json', '-', cwd=tmp_path))
+    assert alone[0]['faces'][0]['probabilities'] == pytest.approx(results[33]['faces'][0]['probabilities'], abs=1e-3)
+
+
 def test_plot_draws_the_photo_beside_its_bars(sample, tmp_path):
     shutil.copy(sample, tmp_path/'me.jpg')
     cv2.imwrite(str(tmp_path/'wall.png'), cv2.imread(str(sample))[:40, :40])

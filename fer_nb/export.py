@@ -235,7 +235,7 @@ def _card_values(name, info, history, model, precision, description, faces, cont
         evaluation=evaluation, temperature=temperature,
         milliseconds=round(milliseconds, 3), notes=_NOTES,
         training_data={'name': info['data']['origin']} | {k: v for k,v in info['data'].items() if k != 'origin'},
-        seed=recipe['seed'], epochs=len(history['epoch']), best_epoch=int(history['epoch'][best]), recipe=recipe,
+        seed=recipe['seed'], epochs=int(history['epoch'][-1]), best_epoch=int(history['epoch'][best]), recipe=recipe,
         command=info['command'],
         versions=info['versions'], created=datetime.now(timezone.utc).isoformat(timespec='seconds'),
         file=dict(name=f'{name}.tflite', bytes=len(content), sha256=hashlib.sha256(content).hexdigest()))
@@ -257,6 +257,7 @@ def _description(info):
     kinds = dict(model='', run='the run ', weights='')
     begun = next((said + origin[k] for k,said in kinds.items() if origin.get(k, 'none') != 'none'), None)
     how = f"taught by {len(taught['teachers'])} networks and the labels of" if taught else 'trained on'
+    if mean := info.get('averaged'): how = f"with the mean weights of the runs {', '.join(o['run'] for o in mean)}, which learned from"
     return f"{info['recipe']['arch']}{f', started from {begun},' if begun else ''} {how} {info['data']['origin']}."
 
 # %% ../nbs/06_export.ipynb #712e2bb5
@@ -280,7 +281,7 @@ def export_run(
         check = parity(model, path, faces.of(split).images, faces.of(split).labels, precision)
         measured, content = _measure(path, faces, split), path.read_bytes()
     values = _card_values(name, info, history, model, precision, description or _description(info), faces, content, measured)
-    values |= {k: info[k] for k in ('distillation', 'started_from') if info.get(k)}
+    values |= {k: info[k] for k in ('distillation', 'started_from', 'averaged') if info.get(k)}
     values['parity'] = {k: v if v is None or isinstance(v, (str, int)) else round(v, 5) for k,v in check.items()}
     out.mkdir(parents=True, exist_ok=True)
     return _write_model(out, name, values, content, history, measured[2], _packed(model))

@@ -13,7 +13,7 @@ keras = pytest.importorskip('keras')
 
 from fer_nb.core import FerError
 from fer_nb.data import drawn_faces
-from fer_nb.distill import distill, ensemble, load_teachers
+from fer_nb.distill import average, distill, ensemble, load_teachers
 from fer_nb.export import export_run
 from fer_nb.train import Recipe, read_history, train
 from fer_nb.zoo import load_model
@@ -50,6 +50,20 @@ def test_the_card_names_the_teachers(faces, teachers, tmp_path):
     assert (told['temperature'], len(told['teachers'])) == (3, 2) and all(len(o['sha256']) == 64 for o in told['teachers'])
     assert 'taught by 2 networks' in card['description']
     assert load_model(tmp_path/'models/student.tflite').predict(faces.images[:3]).shape == (3, 7)
+
+
+def test_the_mean_of_two_runs_is_a_model_that_names_them(faces, teachers, tmp_path):
+    second = distill(Recipe('lenet', epochs=2, batch=28, rate=5e-4), faces, tmp_path/'second', teachers, temperature=1, once=True, begin=teachers[0], verbose=0)
+    mean = average([teachers[0], second.folder], faces, tmp_path/'mean')
+    card = export_run(mean, 'mean', faces, tmp_path/'models', precision='float32')
+    assert [o['run'] for o in card['averaged']] == ['1', 'second'] and all(o['command'] and len(o['sha256']) == 64 for o in card['averaged'])
+    assert card['epochs'] == 7 and 'mean weights of the runs 1, second' in card['description']
+    assert card['evaluation']['accuracy'] == pytest.approx(mean.history['val_accuracy'][0], abs=.02)
+
+
+def test_a_mean_that_is_worse_than_its_members_is_refused(faces, teachers, tmp_path):
+    with pytest.raises(FerError, match='worse than each of them'): average(teachers, faces, tmp_path/'mean')
+    assert not (tmp_path/'mean').exists()
 
 
 def test_a_killed_student_goes_on(faces, teachers, tmp_path):
@@ -97,5 +111,7 @@ def test_the_command(tmp_path):
     done = run('distill', '--recipe', 'lenet', '--teacher', tmp_path/'t', '--out', tmp_path/'s', '--export', tmp_path/'m', *common)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path/'m/s.json').read_text())['command'].startswith('fer-nb distill')
+    mean = run('average', '--run', tmp_path/'t', '--run', tmp_path/'t', '--data', tmp_path/'data', '--out', tmp_path/'a', '--export', tmp_path/'m')
+    assert mean.returncode == 0 and '2 runs averaged' in mean.stdout and (tmp_path/'m/a.tflite').is_file(), mean.stderr
     wrong = run('distill', '--recipe', 'lenet', '--teacher', tmp_path/'nowhere', '--out', tmp_path/'w', *common)
     assert wrong.returncode == 2 and 'is not a training run' in wrong.stderr and 'Traceback' not in wrong.stderr

@@ -50,6 +50,7 @@ def merge(
     blend:bool=False, # Average each group by score, instead of keeping its best
 ):
     "(M, 5 or more): one row a group of overlapping boxes, the highest score first; columns as they came."
+    if len(boxes) < 2: return boxes.copy()
     boxes = boxes[np.lexsort((boxes[:,1], boxes[:,0], -boxes[:,4]))]
     kept = []
     while len(boxes):
@@ -99,6 +100,12 @@ def _anchors():
         grids.append(np.repeat(np.stack([x.ravel(), y.ravel()], 1), each, axis=0)/n + .5/n)
     return np.concatenate(grids)
 
+def _resized(image, w, h):
+    "`image` made (w, h): by halves as long as that is exact and OpenCV is fast at it, then in one step."
+    while not (image.shape[0] % 2 or image.shape[1] % 2) and image.shape[0] >= 2*h and image.shape[1] >= 2*w:
+        image = cv2.resize(image, (image.shape[1]//2, image.shape[0]//2), interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if image.shape[1] > 1.34*w else cv2.INTER_LINEAR)
+
 def _blazeface_pass(image, floor):
     "One look at the whole of `image` (BGR): (N, 5) boxes in its pixels with score >= `floor`, groups blended."
     net, face, points, scores = _once('blazeface', _blazeface_net)
@@ -107,8 +114,7 @@ def _blazeface_pass(image, floor):
     nw, nh = max(1, round(w*scale)), max(1, round(h*scale))
     left, top = (128 - nw)//2, (128 - nh)//2
     frame = np.zeros((128,128,3), np.uint8)
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    frame[top:top+nh,left:left+nw] = cv2.resize(image, (nw, nh), interpolation=how)
+    frame[top:top+nh,left:left+nw] = _resized(image, nw, nh)
     net.set_tensor(face, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB).astype(np.float32)[None]/np.float32(127.5) - 1)
     net.invoke()
     logits = net.get_tensor(scores)[0,:,0].astype(float)
@@ -320,14 +326,14 @@ def _check_boxes(boxes, shape):
     return boxes
 
 # %% ../nbs/10_detect.ipynb #4cc1e100
-def _square(grey, x, y, side, size):
-    "uint8 (size, size): the square of `side` pixels from (x, y) of `grey`, edges repeated; rows and columns apart, to spare memory."
-    h, w = grey.shape
+def _square(image, x, y, side, size):
+    "uint8 (size, size): the square of `side` pixels from (x, y) in grey, edges repeated; rows and columns apart, to spare memory."
+    h, w = image.shape[:2]
     how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-    if 0 <= x <= w - side and 0 <= y <= h - side: return cv2.resize(grey[y:y+side,x:x+side], (size, size), interpolation=how)
+    if 0 <= x <= w - side and 0 <= y <= h - side: return cv2.resize(to_grey(image[y:y+side,x:x+side]), (size, size), interpolation=how)
     columns, rows = (np.clip(np.arange(o, o + side), 0, n - 1) for o,n in ((x, w), (y, h)))
-    band = grey[rows[0]:rows[-1]+1][:,columns].astype(np.float32)
-    band = cv2.resize(band, (size, len(band)), interpolation=how)
+    part = to_grey(image[rows[0]:rows[-1]+1,columns[0]:columns[-1]+1])
+    band = cv2.resize(part[:,columns - columns[0]].astype(np.float32), (size, len(part)), interpolation=how)
     return np.rint(cv2.resize(band[rows - rows[0]], (size, size), interpolation=how)).clip(0, 255).astype(np.uint8)
 
 def crop_faces(
@@ -338,14 +344,14 @@ def crop_faces(
     detector=None,     # The detector that the boxes are from: its framing is applied. None takes boxes as they are
 ) -> np.ndarray:
     "uint8 (N, size, size) grey: the square around each box's centre, as large as its longer side. Raises `FerError` for bad boxes."
-    grey = to_grey(open_image(image))
+    image = open_image(image)
     scale, dx, dy = DETECTORS[resolve(detector)[0]].framing if detector is not None else (1., 0., 0.)
     if size < 1 or not -1 < margin < 10:
         raise FerError(f"size is {size} and margin {margin}: give a size above 0 and a margin between -1 and 10.")
-    boxes = _check_boxes(boxes, grey.shape)
+    boxes = _check_boxes(boxes, image.shape[:2])
     crops = np.zeros((len(boxes), size, size), np.uint8)
     for i,(x,y,w,h) in enumerate(boxes):
         longer = max(w, h)
         side = max(1, round(longer*scale*(1 + margin)))
-        crops[i] = _square(grey, round(x + w/2 + dx*longer - side/2), round(y + h/2 + dy*longer - side/2), side, size)
+        crops[i] = _square(image, round(x + w/2 + dx*longer - side/2), round(y + h/2 + dy*longer - side/2), side, size)
     return crops

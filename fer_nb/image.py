@@ -72,7 +72,8 @@ def _decode(data, name):
     may_be_clear = kind in ('PNG', 'WebP', 'GIF', 'TIFF')
     try:
         image = cv2.imdecode(pixels, cv2.IMREAD_UNCHANGED if may_be_clear else cv2.IMREAD_COLOR)
-        if may_be_clear and image is not None and image.shape[2:] != (4,):
+        plain = kind == 'PNG' and b'eXIf' not in data and image is not None and image.dtype == np.uint8
+        if may_be_clear and image is not None and image.shape[2:] != (4,) and not plain:
             image = cv2.imdecode(pixels, cv2.IMREAD_COLOR)    # no alpha: COLOR turns it as EXIF says
     except cv2.error: image = None
     if image is None:

@@ -75,8 +75,12 @@ def running(playwright, address, name):
         page.goto(f'{address}lab/tree/{name}', timeout=SLOW)
         page.wait_for_selector('.jp-Notebook .jp-Cell', state='attached', timeout=SLOW)
         page.wait_for_selector('[data-status="idle"], .jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=SLOW)
-        page.click('.lm-MenuBar-itemLabel:text("Run")')
-        page.click('.lm-Menu-itemLabel:text("Run All Cells")')
+        for _ in range(5):                           # before it has its kernel, JupyterLab drops the command without a word
+            page.click('.lm-MenuBar-itemLabel:text("Run")')
+            page.click('.lm-Menu-itemLabel:text("Run All Cells")')
+            try: expect(page.locator('.jp-InputPrompt', has_text=re.compile(r'\[(\*|\d+)\]')).first).to_be_attached(timeout=10_000)
+            except AssertionError: continue
+            break
         yield page
     finally: browser.close()
 

@@ -2,7 +2,7 @@
 from configparser import ConfigParser
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 settings = ConfigParser(delimiters=['='])
@@ -28,7 +28,7 @@ dev = ['nbdev>=2.4.14,<3', 'execnb<0.2', 'fastcore<2', 'jupyterlab>=4.2', 'jupyt
        'nbconvert>=7.16', 'ipykernel>=6.29', 'pytest>=8', 'build>=1.2', 'scikit-image>=0.22', 'playwright>=1.45']
 
 # The models and the page stand at the top of the checkout, and inside the package in a wheel: fer_nb.core.models_dir()
-# and fer_nb.serve.page() know both.
+# and fer_nb.apps.serve.page() know both.
 shipped = {'fer_nb.shipped': 'models'} if any((here/'models').glob('*.tflite')) else {}
 shipped['fer_nb.page'] = 'nbs'  # of it app.ipynb alone
 
@@ -47,7 +47,7 @@ setup(
     classifiers=['Development Status :: 4 - Beta', 'Intended Audience :: Developers', 'Natural Language :: English',
                  *(f'Programming Language :: Python :: 3.{minor}' for minor in (10, 11, 12, 13))],
     python_requires=f">={cfg['min_python']}",
-    packages=['fer_nb', *shipped],
+    packages=[*find_packages(include=['fer_nb', 'fer_nb.*'], exclude=['fer_nb.static*']), *shipped],
     package_dir=shipped,
     package_data={'fer_nb': ['static/**'], 'fer_nb.shipped': ['*.tflite', '*.json', '*.csv', '*.weights.npz'],
                   'fer_nb.page': ['app.ipynb']},
@@ -55,5 +55,5 @@ setup(
     install_requires=run,
     extras_require=dict(train=train, app=app, blazeface=blazeface, mtcnn=mtcnn, video=video, sweep=sweep, onnx=onnx, dev=dev,
                         all=[*train, *app, *blazeface, *video, *sweep, *onnx]),
-    entry_points={'console_scripts': ['fer-nb = fer_nb.cli:main'], 'nbdev': ['fer_nb = fer_nb._modidx:d']},
+    entry_points={'console_scripts': ['fer-nb = fer_nb.cli.main:main'], 'nbdev': ['fer_nb = fer_nb._modidx:d']},
 )

@@ -43,7 +43,7 @@ def sample():
 def server(tmp_path_factory):
     "The dashboard, served as by `fer-nb app --port 0`; pages that tests leave behind lose their kernels early."
     pytest.importorskip('voila')
-    from fer_nb.serve import start
+    from fer_nb.apps.serve import start
     config = tmp_path_factory.mktemp('server')/'early.py'
     config.write_text("c = get_config()\nc.PageServer.max_visitors = 0\n"
                       "c.MappingKernelManager.cull_idle_timeout, c.MappingKernelManager.cull_interval = 30, 5\n")

@@ -145,7 +145,7 @@ def test_dark(chromium, server):
 
 
 def test_tabs_by_keyboard_and_about_shows_the_card(site):
-    from fer_nb.zoo import load_model
+    from fer_nb.inference.zoo import load_model
     card = load_model().card
     site.page.focus('role=tab[name=Photo]')
     site.page.keyboard.press('ArrowLeft')
@@ -169,8 +169,8 @@ def test_another_model_reads_the_photos_again(site):
 
 
 def test_a_model_with_labels_of_its_own(chromium, tmp_path):
-    from fer_nb.serve import start
-    from fer_nb.zoo import load_model
+    from fer_nb.apps.serve import start
+    from fer_nb.inference.zoo import load_model
     card = load_model('lenet').card
     about = json.loads(card.path.read_text().replace('"happy"', '"joy"').replace('"neutral"', '"contempt"'))
     about['evaluation']['uncertain']['threshold'] = .999                            # so is hardly any answer sure enough
@@ -196,7 +196,7 @@ def test_a_model_with_labels_of_its_own(chromium, tmp_path):
 
 
 def test_sample_photo_and_its_downloads(site, sample):
-    from fer_nb.recognize import EmotionRecognizer
+    from fer_nb.inference.recognize import EmotionRecognizer
     (face,) = EmotionRecognizer()(sample)
     site.page.click('text=Try the sample photo')
     card = site.wait('sample.jpg')
@@ -400,7 +400,7 @@ def said(widget, content, *buffers):
 
 
 def test_malformed_messages_are_answered_and_the_next_one_works(sample, caplog):
-    from fer_nb.app import CameraWidget, PhotoWidget
+    from fer_nb.apps.widgets import CameraWidget, PhotoWidget
     photo, camera = PhotoWidget(), CameraWidget()
     good = cv2.imencode('.jpg', cv2.resize(cv2.imread(str(sample)), (640, 480)))[1].tobytes()
     for content in (None, 'x', [], {}, {'id': 1}, {'id': 1, 'kind': 'nonsense'}, {'id': 1, 'kind': ['photo']}, {'id': 1, 'kind': 'photo'}):
@@ -417,5 +417,5 @@ def test_malformed_messages_are_answered_and_the_next_one_works(sample, caplog):
 
 def test_the_kernel_imports_no_tensorflow():
     import subprocess
-    code = "import sys, fer_nb.app; fer_nb.app.Dashboard(); print([o for o in ('tensorflow', 'keras', 'matplotlib') if o in sys.modules])"
+    code = "import sys, fer_nb.apps.widgets; fer_nb.apps.widgets.Dashboard(); print([o for o in ('tensorflow', 'keras', 'matplotlib') if o in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from fer_nb.core import FerError
-from fer_nb.image import open_image
-from fer_nb.recognize import EmotionRecognizer
+from fer_nb.inference.image import open_image
+from fer_nb.inference.recognize import EmotionRecognizer
 
 FER_NB = str(Path(sys.executable).parent/'fer-nb')
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from fer_nb.bench import QUICK, SECTIONS, bench, summary
+from fer_nb.bench.bench import QUICK, SECTIONS, bench, summary
 from fer_nb.core import FerError
 from fer_nb.emotions import EMOTIONS
-from fer_nb.measure import WORKER, Peer
-from fer_nb.zoo import DEFAULT, list_models
+from fer_nb.bench.measure import WORKER, Peer
+from fer_nb.inference.zoo import DEFAULT, list_models
 
 ORDER = ('angry', 'disgust', 'fear', 'happy', 'sad', 'surprise', 'neutral')     # fer's
 FER = '''
@@ -210,7 +210,7 @@ def test_the_worker_says_which_fer_runs(peer):
 
 
 def test_the_import_is_light():
-    code = "import sys, fer_nb.bench; print(*(o for o in ('tensorflow', 'keras', 'matplotlib', 'sklearn', 'pandas') if o in sys.modules))"
+    code = "import sys, fer_nb.bench.bench; print(*(o for o in ('tensorflow', 'keras', 'matplotlib', 'sklearn', 'pandas') if o in sys.modules))"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == ''
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from fer_nb.zoo import list_models
+from fer_nb.inference.zoo import list_models
 
 FER_NB = str(Path(sys.executable).parent/'fer-nb')
 
@@ -24,7 +24,7 @@ def fer_nb(*args, cwd=None, code=0):
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory):
     "Drawn faces as a folder of class folders."
-    from fer_nb.data import drawn_faces
+    from fer_nb.training.data import drawn_faces
     root, faces = tmp_path_factory.mktemp('drawn'), drawn_faces(350)
     for i, image in enumerate(faces.images):
         path = root/('Training' if faces.split[i] == 'train' else 'test')/faces.names[faces.labels[i]]/f"{'Training' if faces.split[i] == 'train' else 'PublicTest'}_{i}.png"

@@ -10,11 +10,11 @@ import pytest
 
 keras = pytest.importorskip('keras')
 
-from fer_nb.compress import Prune, compression_table, final, prune, sparsity
+from fer_nb.training.compress import Prune, compression_table, final, prune, sparsity
 from fer_nb.core import FerError
-from fer_nb.data import drawn_faces
-from fer_nb.models import build
-from fer_nb.train import Recipe, train
+from fer_nb.training.data import drawn_faces
+from fer_nb.training.models import build
+from fer_nb.training.train import Recipe, train
 
 FER_NB = str(Path(sys.executable).parent/'fer-nb')
 
@@ -43,7 +43,7 @@ def test_a_pruned_run_goes_on_and_ends_with_its_share(run, faces, tmp_path):
     class Kill(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 2: raise KeyboardInterrupt
-    import fer_nb.compress as module
+    import fer_nb.training.compress as module
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, 'train', lambda *a, callbacks=(), **k: train(*a, callbacks=[*callbacks, Kill()], **k))
         with pytest.raises(KeyboardInterrupt): prune(run, faces, tmp_path/'p', .8, 8, verbose=0)

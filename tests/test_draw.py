@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fer_nb.core import FerError
-from fer_nb.draw import draw_bars, draw_faces, draw_report, put_text, text_width
+from fer_nb.inference.draw import draw_bars, draw_faces, draw_report, put_text, text_width
 from fer_nb.emotions import COLOURS, EMOTIONS
 
 
@@ -150,7 +150,7 @@ def test_reports(n, size):
 
 def test_drawing_loads_no_tensorflow_and_no_matplotlib():
     import subprocess, sys
-    code = "import sys, fer_nb.draw, fer_nb.recognize; sys.exit(any(o in sys.modules for o in ('tensorflow', 'matplotlib', 'PIL')))"
+    code = "import sys, fer_nb.inference.draw, fer_nb.inference.recognize; sys.exit(any(o in sys.modules for o in ('tensorflow', 'matplotlib', 'PIL')))"
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0
-    code = "import sys, fer_nb.recognize; sys.exit('fer_nb.draw' in sys.modules)"
+    code = "import sys, fer_nb.inference.recognize; sys.exit('fer_nb.inference.draw' in sys.modules)"
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0

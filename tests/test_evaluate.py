@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fer_nb.core import FerError
-from fer_nb.data import drawn_faces
+from fer_nb.training.data import drawn_faces
 from fer_nb.emotions import EMOTIONS
-from fer_nb.evaluate import (apply_temperature, calibration_error, compare, evaluate, evaluate_model, fit_temperature,
+from fer_nb.training.evaluate import (apply_temperature, calibration_error, compare, evaluate, evaluate_model, fit_temperature,
                              plot_confusion, plot_history, plot_reliability, plot_without, wilson)
 
 
@@ -172,5 +172,5 @@ def test_plots_are_figures_and_nothing_stays_open(tmp_path):
 
 
 def test_evaluating_needs_no_tensorflow():
-    code = "import sys; import fer_nb.evaluate; print([o for o in ('tensorflow', 'keras', 'matplotlib', 'sklearn') if o in sys.modules])"
+    code = "import sys; import fer_nb.training.evaluate; print([o for o in ('tensorflow', 'keras', 'matplotlib', 'sklearn') if o in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'

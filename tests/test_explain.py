@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from fer_nb.core import FerError
-from fer_nb.data import drawn_faces
+from fer_nb.training.data import drawn_faces
 from fer_nb.emotions import EMOTIONS
-from fer_nb.explain import (explain, feature_layer, grad_cam, occlusion, overlay, plot_explanations, plot_mean_maps)
-from fer_nb.models import ARCHITECTURES, build
-from fer_nb.zoo import list_models, load_model
+from fer_nb.training.explain import (explain, feature_layer, grad_cam, occlusion, overlay, plot_explanations, plot_mean_maps)
+from fer_nb.training.models import ARCHITECTURES, build
+from fer_nb.inference.zoo import list_models, load_model
 
 CNNS = [o for o in ARCHITECTURES if o != 'mlp']
 FACES = drawn_faces(7)
@@ -146,7 +146,7 @@ def test_what_speaks_against_is_no_heat():
 @pytest.mark.parametrize('name', CNNS)
 def test_the_map_lies_where_its_values_look(name):
     "Two columns of the map in the middle are touched by pixels around the place where they are drawn."
-    from fer_nb.explain import _place
+    from fer_nb.training.explain import _place
     options = dict(blocks=(1, 1, 1), attention='none') if name == 'se_resnet' else {}  # attention sees the whole face
     net = build(name, size=96, **options)
     layer = feature_layer(net)
@@ -170,8 +170,8 @@ def test_occlusion_of_each_shipped_model():
 
 
 def test_the_smile_in_the_photo_is_found(sample):
-    from fer_nb.detect import crop_faces, detect
-    face = crop_faces(sample, detect(sample), detector='auto')
+    from fer_nb.inference.detect import crop_faces, detect_faces
+    face = crop_faces(sample, detect_faces(sample), detector='auto')
     fall = occlusion(load_model(), face, 'happy')[0]
     y, x = np.unravel_index(fall.argmax(), fall.shape)
     assert 30 <= y <= 44 and 14 <= x <= 34
@@ -222,7 +222,7 @@ def test_another_backend_gets_a_sentence(nets, monkeypatch):
 
 
 def test_importing_it_imports_nothing_heavy():
-    code = "import sys, fer_nb.explain; print([o for o in ('tensorflow', 'keras', 'matplotlib') if o in sys.modules])"
+    code = "import sys, fer_nb.training.explain; print([o for o in ('tensorflow', 'keras', 'matplotlib') if o in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
 
 

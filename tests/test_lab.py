@@ -25,8 +25,8 @@ SLOW = 120_000      # ms
 
 EXPLORER = """
 import dataclasses
-from fer_nb.data import drawn_faces
-from fer_nb.lab import DataExplorer
+from fer_nb.training.data import drawn_faces
+from fer_nb.apps.lab import DataExplorer
 faces = drawn_faces(280)
 images = faces.images.copy(); images[1] = images[0]
 explorer = DataExplorer(dataclasses.replace(faces, images=images))
@@ -35,15 +35,15 @@ explorer
 CURVE = """
 import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'; os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
 import tempfile
-from fer_nb.lab import LiveCurve
-from fer_nb.train import Recipe, train
+from fer_nb.apps.lab import LiveCurve
+from fer_nb.training.train import Recipe, train
 curve = LiveCurve()
 display(curve)
 run = train(Recipe('lenet', epochs=5, batch=32, rate=3e-3, schedule='cosine', augment='light'), faces, tempfile.mkdtemp() + '/run', verbose=0, callbacks=[curve.callback])
 """
 ERRORS = """
 import numpy as np
-from fer_nb.lab import ErrorBrowser
+from fer_nb.apps.lab import ErrorBrowser
 p = np.full((280, 7), .05); p[np.arange(280), faces.labels] = .7
 p[faces.labels == 5] = np.eye(7)[4]*.7 + .05          # every sad face is taken for neutral
 browser = ErrorBrowser(faces, p)

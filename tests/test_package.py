@@ -12,7 +12,7 @@ from conftest import ROOT
 from fer_nb.core import models_dir
 
 HEAVY = ('tensorflow', 'keras', 'matplotlib', 'sklearn', 'pandas', 'seaborn', 'IPython')
-RUN_SIDE = ('core', 'emotions', 'image', 'zoo', 'detect', 'recognize', 'draw', 'cli')
+RUN_SIDE = ('core', 'emotions', 'inference.image', 'inference.zoo', 'inference.detect', 'inference.recognize', 'inference.draw', 'video.track', 'cli.main')
 
 
 def python(code, cwd):
@@ -57,4 +57,4 @@ def test_extras_hold_what_their_names_say():
 
 def test_the_command_is_installed():
     commands = {e.name: e.value for e in importlib.metadata.entry_points(group='console_scripts')}
-    assert commands['fer-nb'] == 'fer_nb.cli:main'
+    assert commands['fer-nb'] == 'fer_nb.cli.main:main'

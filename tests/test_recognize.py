@@ -5,11 +5,11 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_nb.detect import detect
+from fer_nb.inference.detect import detect_faces
 from fer_nb.emotions import EMOTIONS
-from fer_nb.image import open_image
-from fer_nb.recognize import EmotionRecognizer, Face
-from fer_nb.zoo import list_models, load_model
+from fer_nb.inference.image import open_image
+from fer_nb.inference.recognize import EmotionRecognizer, Face
+from fer_nb.inference.zoo import list_models, load_model
 
 
 @pytest.fixture(scope='module')
@@ -82,7 +82,7 @@ def test_flip_is_the_mean_of_both_sides():
 
 def test_detection_order_is_stable(photo):
     crowd = np.hstack([photo[20:220, 120:320]]*4)
-    assert detect(crowd) == detect(crowd.copy())
+    assert detect_faces(crowd) == detect_faces(crowd.copy())
 
 
 def test_face_answers_plain_types():

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from conftest import ROOT
-from fer_nb import serve
+from fer_nb.apps import serve
 from fer_nb.core import FerError
 
 pytest.importorskip('voila')
@@ -107,7 +107,7 @@ def test_a_visitor_cannot_change_the_template(server):
 
 
 @pytest.mark.parametrize('path', [
-    'app.ipynb', '14_app.ipynb', 'images/', 'favicon.ico', 'voila/files/app.ipynb', 'voila/files/14_app.ipynb', 'voila/files/',
+    'app.ipynb', 'apps/00_widgets.ipynb', 'images/', 'favicon.ico', 'voila/files/app.ipynb', 'voila/files/14_app.ipynb', 'voila/files/',
     'voila/files/images/x.png', 'voila/tree', 'voila/render/app.ipynb', 'voila/api/contents', 'voila/api/themes/x', 'api/contents',
     'api/contents/app.ipynb', 'api/kernels', 'api/sessions', 'api/terminals', 'api/kernelspecs', 'terminals/1', 'tree', 'lab', 'login',
     'logout', 'metrics', 'static/', 'voila/static/', 'voila/labextensions/', 'voila/templates/fer_nb/static/',
@@ -177,7 +177,7 @@ def test_another_site_cannot_open_the_websocket(server, html):
 
 
 def test_the_configuration_that_is_in_force():
-    from fer_nb.page_server import PageServer, PromptConnection
+    from fer_nb.apps.server import PageServer, PromptConnection
     server = PageServer(notebook_path=str(serve.page()))
     server.load_config_file('voila')
     assert server.kernel_websocket_connection_class is PromptConnection
@@ -267,6 +267,6 @@ def test_a_missing_extra_is_named(missing, monkeypatch):
 
 
 def test_importing_it_is_cheap(tmp_path):
-    code = "import fer_nb.serve, sys; print([o for o in ('voila', 'jupyter_server', 'tornado', 'IPython') if o in sys.modules])"
+    code = "import fer_nb.apps.serve, sys; print([o for o in ('voila', 'jupyter_server', 'tornado', 'IPython') if o in sys.modules])"
     r = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True)
     assert r.stdout.strip() == '[]', r.stderr

@@ -14,9 +14,9 @@ pytest.importorskip('keras')
 pytest.importorskip('optuna')
 
 from fer_nb.core import FerError
-from fer_nb.data import drawn_faces
-from fer_nb.sweep import parse_space, sweep
-from fer_nb.train import Recipe, Run
+from fer_nb.training.data import drawn_faces
+from fer_nb.training.sweep import parse_space, sweep
+from fer_nb.training.train import Recipe, Run
 
 FER_NB = str(Path(sys.executable).parent/'fer-nb')
 

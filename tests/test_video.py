@@ -12,8 +12,8 @@ import fake_camera  # noqa: E402
 
 from fer_nb.core import FerError  # noqa: E402
 from fer_nb.emotions import EMOTIONS  # noqa: E402
-from fer_nb.recognize import Face  # noqa: E402
-from fer_nb.video import FaceStream, FaceTracker  # noqa: E402
+from fer_nb.inference.recognize import Face  # noqa: E402
+from fer_nb.video.track import FaceStream, FaceTracker  # noqa: E402
 
 
 def face(x, y, label='happy', size=60, p=.7):
@@ -87,10 +87,10 @@ def test_a_stream_follows_real_frames(faces):
 
 def test_known_faces_are_boxed_as_unknown_ones_are():
     "A frame that is read with fewer looks must crop the face as a photo's would be, or accuracy goes."
-    from fer_nb.detect import detect
+    from fer_nb.inference.detect import detect_faces
     frame = next(iter(fake_camera.frames()))
-    ((x, y, w, h, _),) = detect(frame, min_face=91)
-    ((x2, y2, w2, h2, _),) = detect(frame, min_face=91, known=[(x, y, w, h)])
+    ((x, y, w, h, _),) = detect_faces(frame, min_face=91)
+    ((x2, y2, w2, h2, _),) = detect_faces(frame, min_face=91, known=[(x, y, w, h)])
     assert np.abs(np.subtract((x, y, w, h), (x2, y2, w2, h2))).max() < .06*w
 
 

@@ -15,9 +15,9 @@ import pytest
 av = pytest.importorskip('av')
 
 from fer_nb.core import FerError
-from fer_nb.recognize import EmotionRecognizer
-from fer_nb.video_faces import read_video, video_faces
-from fer_nb.video_io import Video, VideoWriter
+from fer_nb.inference.recognize import EmotionRecognizer
+from fer_nb.video.faces import read_video, video_faces
+from fer_nb.video.files import Video, VideoWriter
 
 FER_NB = str(Path(sys.executable).parent/'fer-nb')
 
@@ -211,7 +211,7 @@ def test_what_cannot_be_read_is_named_in_one_sentence(walk, tmp_path, sample):
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_film(head, tmp_path):
     small = cv2.resize(scene([(head, 100, 100)]), (320, 240))
-    code = "import resource, sys; from fer_nb.video_faces import read_video; read_video(sys.argv[1], sys.argv[2], sys.argv[3]); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    code = "import resource, sys; from fer_nb.video.faces import read_video; read_video(sys.argv[1], sys.argv[2], sys.argv[3]); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     peak = {}
     for n in (400, 4000):
         film = write(tmp_path/f'{n}.mp4', [small]*n)

@@ -12,7 +12,7 @@ import pytest
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '-1')
 
-from fer_nb import zoo
+from fer_nb.inference import zoo
 from fer_nb.core import FerError
 from fer_nb.emotions import EMOTIONS
 
@@ -21,7 +21,7 @@ from fer_nb.emotions import EMOTIONS
 def content(tmp_path_factory):
     "A small network that tells left from right."
     keras = pytest.importorskip('keras')
-    from fer_nb.export import to_litert
+    from fer_nb.training.export import to_litert
     keras.utils.set_random_seed(5)
     x = inputs = keras.Input((24, 24, 1))
     for layer in (keras.layers.Rescaling(1/127.5, offset=-1), keras.layers.Conv2D(8, 3, strides=2, activation='relu'), keras.layers.Flatten(),
@@ -186,7 +186,7 @@ def test_threads_may_share_a_classifier(model):
 
 
 def test_the_import_is_light_and_loading_is_silent(model):
-    code = (f"import sys; from fer_nb.zoo import load_model; m = load_model({str(model)!r}); import numpy as np; m.predict(np.zeros((2,24,24), np.uint8));"
+    code = (f"import sys; from fer_nb.inference.zoo import load_model; m = load_model({str(model)!r}); import numpy as np; m.predict(np.zeros((2,24,24), np.uint8));"
             "print([o for o in ('tensorflow', 'keras', 'matplotlib', 'sklearn', 'cv2') if o in sys.modules])")
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.stdout.strip() == '[]' and done.stderr == ''

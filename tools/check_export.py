@@ -4,12 +4,20 @@ import sys
 
 from common import BIN, ROOT, nbdev_copy
 
+def modules(top):
+    "{path below fer_nb/: content} of the package's modules; what stands in static/ is no module."
+    below = {p.relative_to(top/'fer_nb'): p for p in (top/'fer_nb').rglob('*.py')}
+    return {k.as_posix(): p.read_bytes() for k, p in below.items() if k.parts[0] != 'static'}
+
+
 with nbdev_copy() as tmp:
-    (tmp/'fer_nb/__init__.py').write_bytes((ROOT/'fer_nb/__init__.py').read_bytes())
+    for p in (ROOT/'fer_nb').rglob('__init__.py'):             # each room's own words, which nbdev leaves alone
+        (tmp/p.relative_to(ROOT)).parent.mkdir(exist_ok=True)
+        (tmp/p.relative_to(ROOT)).write_bytes(p.read_bytes())
     r = subprocess.run([BIN/'nbdev_export'], cwd=tmp, capture_output=True, text=True)
     if r.returncode: sys.exit(f"nbdev_export fails:\n{r.stderr[-2000:]}")
-    made = {p.name: p.read_bytes() for p in (tmp/'fer_nb').glob('*.py')}
-have = {p.name: p.read_bytes() for p in (ROOT/'fer_nb').glob('*.py')}
+    made = modules(tmp)
+have = modules(ROOT)
 
 strays = sorted(have.keys() - made.keys())
 wrong = [f"fer_nb/{n} is written by no notebook: remove it, or move its code into one" for n in strays]

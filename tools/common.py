@@ -10,12 +10,15 @@ from shutil import copytree, ignore_patterns, copy
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
+# The rooms of the package from the ground up, and the folders of their notebooks
+ROOMS = ('', 'inference', 'video', 'training', 'apps', 'bench', 'cli')
+
 # TensorFlow is talkative, and the kernels and commands that the tools start inherit this.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 
 def notebooks(names=()):
-    "Paths relative to ROOT in reading order: numbered ones, tutorials, the rest, and index last; or just `names`."
+    "Paths relative to ROOT in reading order: room by room, tutorials, the rest, and index last; or just `names`."
     if names:
         missing = [n for n in names if not Path(n).is_file()]
         if missing: sys.exit(f"There is no notebook {missing[0]}.")
@@ -23,8 +26,8 @@ def notebooks(names=()):
     found = [p.relative_to(ROOT) for p in (ROOT/'nbs').rglob('*.ipynb')]
     found = [p for p in found if not any(part[0] in '._' for part in p.parts)]
     def order(p):
-        top = len(p.parts) == 2
-        return p.name == 'index.ipynb', not (top and p.name[0].isdigit()), top, str(p)
+        numbered, room = p.name[0].isdigit(), p.parts[1] if len(p.parts) > 2 else ''
+        return p.name == 'index.ipynb', not numbered, ROOMS.index(room) if room in ROOMS else len(ROOMS), str(p)
     return sorted(found, key=order)
 
 

@@ -61,7 +61,7 @@ def main():
     wrong = [f"README.md links {o}, which does not exist." for o in dead(text)]
     if not readme.exists() or readme.read_text(encoding='utf-8') != text:
         wrong.append("README.md is not what nbs/index.ipynb gives: call `make export`.")
-    unlisted = [p.name for p in notebooks() if p.name != 'index.ipynb' and f'({p})' not in text]
+    unlisted = [p.name for p in notebooks() if p.name != 'index.ipynb' and f'({p.as_posix()})' not in text]
     if unlisted:
         wrong.append(f"README.md does not list {', '.join(unlisted)}: call `make notebooks NB=nbs/index.ipynb export`.")
     if wrong: sys.exit('\n'.join(wrong))

@@ -32,7 +32,7 @@ def build(tmp):
         if (ROOT/o).is_dir(): copytree(ROOT/o, src/o, ignore=ignore_patterns('__pycache__', '.*'))
         else: copy(ROOT/o, src)
     (src/'nbs').mkdir()
-    for o in ('app.ipynb', '14_app.ipynb'): copy(ROOT/'nbs'/o, src/'nbs')  # the second must stay out
+    for o in ('app.ipynb', 'apps/00_widgets.ipynb'): copy(ROOT/'nbs'/o, src/'nbs')  # the second must stay out
     run(sys.executable, '-m', 'build', '--outdir', tmp/'dist', src, cwd=tmp)
     return next((tmp/'dist').glob('*.whl'))
 
@@ -68,7 +68,7 @@ def read_photo(wheel, tmp):
         sys.exit(f"The installed wheel reads {faces} in the sample photo; it is one happy face.")
     if not any((elsewhere/'out').glob('*.jpg')):
         sys.exit("The installed wheel writes no annotated picture.")
-    found = run(py, '-c', "from fer_nb.serve import page; print(page())", cwd=elsewhere).strip()
+    found = run(py, '-c', "from fer_nb.apps.serve import page; print(page())", cwd=elsewhere).strip()
     if not found.endswith('fer_nb/page/app.ipynb'): sys.exit(f"The installed wheel takes its page from {found}.")
     print(f"installed without TensorFlow, it reads: {faces[0]['label']}, confidence {faces[0]['confidence']:.2f}")
 

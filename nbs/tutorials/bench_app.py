@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]/'tools'))
 import browser
 import fake_camera
 
-from fer_nb.serve import start
+from fer_nb.apps.serve import start
 
 FAKE = ['--no-sandbox', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream']
 

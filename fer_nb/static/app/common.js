@@ -1,4 +1,4 @@
-// What every view of the page needs. fer_nb.app joins the files of this folder into one module, so there are no imports.
+// What every view of the page needs. fer_nb.apps.widgets joins the files of this folder into one module, so there are no imports.
 
 /** h('button.big', {onclick: f, title: 'Go'}, 'text', node): a DOM element; attributes that are null or false are left out. */
 function h(what, attributes = {}, ...children) {
@@ -36,7 +36,7 @@ function icon(name) {
 const percent = (p, digits = 0) => `${(100 * p).toFixed(digits)}\u202f%`;
 const count = (n, one, many = one + "s") => `${n} ${n === 1 ? one : many}`;
 
-/** Black or white, whichever reads better on '#RRGGBB' (WCAG relative luminance, as in fer_nb.draw). */
+/** Black or white, whichever reads better on '#RRGGBB' (WCAG relative luminance, as in fer_nb.inference.draw). */
 function inkOn(colour) {
   const [r, g, b] = [1, 3, 5].map((i) => {
     const v = parseInt(colour.slice(i, i + 2), 16) / 255;

@@ -1,4 +1,4 @@
-// The notebook's widgets: a grid of faces with filters, a live curve, a confusion matrix to click on. fer_nb.lab joins this
+// The notebook's widgets: a grid of faces with filters, a live curve, a confusion matrix to click on. fer_nb.apps.lab joins this
 // file to app/common.js. Pixels come as one sheet a page, over the widget's channel, so that none is saved in a notebook.
 
 /** Faces cut from one sheet: `items` in rows of `across`, each `side` pixels; `title` says what a face's tooltip is. */

@@ -29,11 +29,11 @@ c.VoilaConfiguration.preheat_kernel = True
 c.VoilaConfiguration.default_pool_size = 1
 # A kernel that dies is not started anew: the page would lose its widgets without a word. It offers to reload instead.
 c.KernelRestarter.restart_limit = 0
-c.VoilaConfiguration.multi_kernel_manager_class = 'fer_nb.page_server.Kernels'
+c.VoilaConfiguration.multi_kernel_manager_class = 'fer_nb.apps.server.Kernels'
 
 # -- The connection between page and kernel ----------------------------------------------------------------------------
 # Answers leave at once (TCP_NODELAY): 47 camera frames a second instead of 15.
-c.Voila.kernel_websocket_connection_class = 'fer_nb.page_server.PromptConnection'
+c.Voila.kernel_websocket_connection_class = 'fer_nb.apps.server.PromptConnection'
 c.PromptConnection.limit_rate = False                 # else pictures of more than 1 MB/s to the page are dropped
 c.Voila.tornado_settings = {
     'websocket_max_message_size': 32 * 2**20,         # bytes; a larger message closes the connection

@@ -1,0 +1,1 @@
+"The commands of `fer-nb`: they parse, call and print."

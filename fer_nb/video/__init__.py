@@ -1,0 +1,1 @@
+"Faces over time: tracks, video files, and the camera of this machine."

@@ -146,11 +146,11 @@ def test_what_speaks_against_is_no_heat():
 @pytest.mark.parametrize('name', CNNS)
 def test_the_map_lies_where_its_values_look(name):
     "Two columns of the map in the middle are touched by pixels around the place where they are drawn."
-    from fer_nb.training.explain import _place
+    from fer_nb.training.explain import column_place
     options = dict(blocks=(1, 1, 1), attention='none') if name == 'se_resnet' else {}  # attention sees the whole face
     net = build(name, size=96, **options)
     layer = feature_layer(net)
-    (first, step), left = _place(net, layer), layer.output.shape[2]//2 - 1
+    (first, step), left = column_place(net, layer), layer.output.shape[2]//2 - 1
     faces = np.full((97, 96, 96, 1), 128, np.float32)
     for x in range(96): faces[x+1, :, x] = 255                  # the first stays grey
     maps = keras.ops.convert_to_numpy(keras.Model(net.inputs, layer.output)([faces], training=False))

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .widgets import _answer
+from .widgets import answer_message
 from ..core import FerError, need, static_file
 from ..emotions import colour_of
 
@@ -38,7 +38,7 @@ class _Panel(anywidget.AnyWidget):
         self.on_msg(self._receive)
 
     def _receive(self, _, content, buffers):
-        reply, out = _answer(self._handlers, content, buffers)
+        reply, out = answer_message(self._handlers, content, buffers)
         self.send(reply, out)
 
 # %% ../../nbs/apps/03_lab.ipynb #c0f1ec2d

@@ -31,7 +31,7 @@ from ..training.evaluate import evaluate
 from .measure import (STATIC, WORKER, Peer, cores, environment, faces_found, frame, installed, machine, plain_products,
                             table, take_turns, threads, timed)
 from ..inference.recognize import EmotionRecognizer
-from ..inference.zoo import DEFAULT, _native_silence, list_models, load_model
+from ..inference.zoo import DEFAULT, native_silence, list_models, load_model
 
 # %% ../../nbs/bench/01_bench.ipynb #ebd5106c
 class Effort(NamedTuple):
@@ -175,7 +175,7 @@ def _frame_jobs(b, n):
     images, shown = _frames_of(b, n)
     for detector,least in product(available()[:b.effort.detectors], _SOUGHT):
         recognizer = EmotionRecognizer(b.models[0], detector, least)
-        with _native_silence():                                   # TensorFlow's remarks, where MTCNN brings it in
+        with native_silence():                                   # TensorFlow's remarks, where MTCNN brings it in
             boxes = [[face.box for face in recognizer(o)] for o in images]
         yield _frame_row('fer_nb', detector, least or 32, shown, boxes), _own_frames(b, images, recognizer)
     if b.folder:

@@ -26,8 +26,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from ..core import FerError, need, replacing
-from .base import (_DETECTOR, _FIVE, _FLIP, _MODEL, _err, _make_folder, _out, _progress, _SHAPE,
-                             _write_text, app, picture_files)
+from .base import (DETECTOR, FIVE, FLIP, MODEL, stderr, make_folder, stdout, progress, SHAPE,
+                             write_text, app, picture_files)
 
 # %% ../../nbs/cli/01_faces.ipynb #10a9c3e1
 def _rows(results, labels):
@@ -108,10 +108,10 @@ def _read_photo(recognizer, path, crop, target, shape):
 def _read_crops(recognizer, paths):
     "The same for tight crops, which go through the network together."
     import numpy as np
-    from fer_nb.inference.recognize import _whole
+    from fer_nb.inference.recognize import whole_crops
     opened = {}
     for path in paths:
-        try: opened[path] = _whole([path], recognizer.classifier.size)
+        try: opened[path] = whole_crops([path], recognizer.classifier.size)
         except FerError as e: opened[path] = str(e)
     good = [o for o in opened.values() if not isinstance(o, str)]
     faces = iter(recognizer._read([f for found,_ in good for f in found], np.concatenate([c for _,c in good])) if good else ())
@@ -131,26 +131,26 @@ def _read_pictures(recognizers, files, crops, out, shape):
         finally: idle.put(recognizer)
     with ThreadPoolExecutor(len(recognizers)) as pool:
         read_all = chain.from_iterable(pool.map(read, range(0, len(files), step)))
-        done = list(_progress(read_all, 'reading faces', len(files), hidden=len(files) < 3))
+        done = list(progress(read_all, 'reading faces', len(files), hidden=len(files) < 3))
     return [o for o in done if not isinstance(o[1], str)], [o for _,o in done if isinstance(o, str)]
 
 # %% ../../nbs/cli/01_faces.ipynb #d529d1d4
 @app.command()
 def predict(
     images:List[str] = typer.Argument(help="Pictures, folders or patterns.", show_default=False),
-    model:Optional[str] = typer.Option(None, help=_MODEL),
-    detector:str = typer.Option('auto', help=_DETECTOR),
+    model:Optional[str] = typer.Option(None, help=MODEL),
+    detector:str = typer.Option('auto', help=DETECTOR),
     min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/20 of the picture."),
     min_score:Optional[float] = typer.Option(None, help="Least score of the detector; its own by default."),
     crops:bool = typer.Option(False, '--crops', help="The pictures are tight crops of one face each: do not detect."),
-    flip:bool = typer.Option(False, '--flip', help=_FLIP),
-    five_crop:bool = typer.Option(False, '--five-crop', help=_FIVE),
+    flip:bool = typer.Option(False, '--flip', help=FLIP),
+    five_crop:bool = typer.Option(False, '--five-crop', help=FIVE),
     threshold:Optional[float] = typer.Option(None, help="Confidence below which a face is uncertain; by default the "
                                                         "model's own, 0 never."),
     json_:Optional[str] = typer.Option(None, '--json', help="Write JSON to this file, - for the terminal."),
     csv_:Optional[str] = typer.Option(None, '--csv', help="Write CSV to this file, - for the terminal."),
     out:Optional[Path] = typer.Option(None, help="Folder for annotated copies of the pictures."),
-    shape:str = typer.Option('rectangle', help=_SHAPE),
+    shape:str = typer.Option('rectangle', help=SHAPE),
     threads:Optional[int] = typer.Option(None, help="Pictures that are read at the same time; by default one a core."),
 ):
     "Find the faces in pictures and read their emotions."
@@ -162,14 +162,14 @@ def predict(
     limits = dict(flip=flip, five_crop=five_crop, threshold=threshold)
     recognizers = [EmotionRecognizer(model, detector, min_face, min_score, **limits)
                    for _ in range(min(threads or cores(), len(files)))]
-    if out: _make_folder(out)
+    if out: make_folder(out)
     results, bad = _read_pictures(recognizers, files, crops, out, shape)
-    if json_: _write_text(json_, _json_text(results))
-    if csv_: _write_text(csv_, _csv_text(_rows(results, recognizers[0].classifier.labels)))
+    if json_: write_text(json_, _json_text(results))
+    if csv_: write_text(csv_, _csv_text(_rows(results, recognizers[0].classifier.labels)))
     if results and '-' not in (json_, csv_):
         many = (json_ or csv_) and sum(max(1, len(faces)) for _,faces in results) > 50      # a table that long is slow, and the file has it all
-        _out.print(_counts(results) if many else _face_table(results), soft_wrap=bool(many))
-    if out and results: _err.print(f"{len(results)} annotated {'copy' if len(results) == 1 else 'copies'} in {out}/")
+        stdout.print(_counts(results) if many else _face_table(results), soft_wrap=bool(many))
+    if out and results: stderr.print(f"{len(results)} annotated {'copy' if len(results) == 1 else 'copies'} in {out}/")
     if len(bad) > 1: bad.insert(0, f"{len(bad)} of {len(files)} files could not be read:")
     if bad: raise FerError('\n'.join(bad))
 
@@ -178,10 +178,10 @@ def predict(
 def plot(
     image:Path = typer.Argument(help="One picture.", show_default=False),
     out:Optional[Path] = typer.Option(None, help="PNG or JPEG to write; the picture's name with _plot.png by default, here."),
-    model:Optional[str] = typer.Option(None, help=_MODEL),
-    detector:str = typer.Option('auto', help=_DETECTOR),
+    model:Optional[str] = typer.Option(None, help=MODEL),
+    detector:str = typer.Option('auto', help=DETECTOR),
     min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/20 of the picture."),
-    shape:str = typer.Option('rectangle', help=_SHAPE),
+    shape:str = typer.Option('rectangle', help=SHAPE),
     height:int = typer.Option(720, help="Of the result, pixels."),
     dark:bool = typer.Option(False, '--dark', help="Light letters on a dark ground."),
 ):
@@ -240,7 +240,7 @@ def _stoppable():
 def _film_bar():
     "A progress bar that says how many times faster than the film it goes, and the time left."
     columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn('frames, {task.fields[pace]}'), TimeRemainingColumn()
-    return Progress(*columns, console=_err, transient=True, disable=not sys.stderr.isatty())
+    return Progress(*columns, console=stderr, transient=True, disable=not sys.stderr.isatty())
 
 def _print_rows(video, labels, **how):
     "The table on the terminal, row by row as it comes."
@@ -273,11 +273,11 @@ def video(
     start:Optional[str] = typer.Option(None, help="Where to begin: seconds, or minutes:seconds."),
     end:Optional[str] = typer.Option(None, help="Where to end."),
     region:Optional[str] = typer.Option(None, help="x,y,width,height in pixels: look for faces there only."),
-    model:Optional[str] = typer.Option(None, help=_MODEL),
-    detector:str = typer.Option('auto', help=_DETECTOR),
+    model:Optional[str] = typer.Option(None, help=MODEL),
+    detector:str = typer.Option('auto', help=DETECTOR),
     min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/7 of the frame."),
     smooth:float = typer.Option(.4, help="Seconds over which a face's probabilities are averaged; 0 not at all."),
-    shape:str = typer.Option('rectangle', help=_SHAPE),
+    shape:str = typer.Option('rectangle', help=SHAPE),
 ):
     "Read the faces of a film, every frame; the same command goes on where it was interrupted."
     from fer_nb.video.files import Video
@@ -288,23 +288,23 @@ def video(
     if str(csv_) == '-':
         if out or parquet or plot: raise FerError("--csv - stands alone: give a file for the table when you want other results, too.")
         return _print_rows(film, stream.recognizer.classifier.labels, stream=stream, **how)
-    _err.print(f"{film}")
+    stderr.print(f"{film}")
     try: found = _read_film(film, stream, outputs, shape, **how)
     except KeyboardInterrupt:
         kept = ', '.join(str(o) for o in outputs.values() if o and o.is_file())
-        _err.print(f"Interrupted: {f'what is done is in {kept}, and the same command goes on' if kept else 'nothing was kept'}.")
+        stderr.print(f"Interrupted: {f'what is done is in {kept}, and the same command goes on' if kept else 'nothing was kept'}.")
         raise typer.Exit(130) from None
     _report(found, outputs)
 
 def _report(found, outputs):
     "What was found, on the terminal."
     n, broken = len(found['tracks']), f", {found['broken']} of them damaged" if found['broken'] else ''
-    _out.print(f"{found['frames']:,} frames{broken}; {n} {'face' if n == 1 else 'faces'}")
-    if n: _out.print(_track_table(found))
-    if n > 20: _out.print(f"and {n - 20} more")
-    if not n and outputs['plot']: _err.print("There was no face, so there is no timeline.")
+    stdout.print(f"{found['frames']:,} frames{broken}; {n} {'face' if n == 1 else 'faces'}")
+    if n: stdout.print(_track_table(found))
+    if n > 20: stdout.print(f"and {n - 20} more")
+    if not n and outputs['plot']: stderr.print("There was no face, so there is no timeline.")
     written = [str(o) for o in outputs.values() if o and o.is_file()]
-    if written: _err.print(f"Written: {', '.join(written)}")
+    if written: stderr.print(f"Written: {', '.join(written)}")
 
 def _stream(model, detector, min_face, smooth):
     from fer_nb.inference.recognize import EmotionRecognizer
@@ -320,18 +320,18 @@ def camera(
     seconds:Optional[float] = typer.Option(None, help="Stop after so long; by default at q, Esc or Ctrl-C."),
     window:Optional[bool] = typer.Option(None, help="Show a window; by default where there is a screen."),
     mirror:bool = typer.Option(True, help="Swap left and right, as in a mirror."),
-    model:Optional[str] = typer.Option(None, help=_MODEL),
-    detector:str = typer.Option('auto', help=_DETECTOR),
+    model:Optional[str] = typer.Option(None, help=MODEL),
+    detector:str = typer.Option('auto', help=DETECTOR),
     min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/7 of the frame."),
     smooth:float = typer.Option(.4, help="Seconds over which a face's probabilities are averaged; 0 not at all."),
-    shape:str = typer.Option('rectangle', help=_SHAPE),
+    shape:str = typer.Option('rectangle', help=SHAPE),
 ):
     "Read the faces before a camera of this machine, live."
     from fer_nb.video.camera import watch
     if shape not in ('rectangle', 'circle'): raise FerError(f"shape {shape!r} is unknown: choose rectangle or circle.")
     n, last = 0, 0.
     frames = watch(device, _stream(model, detector, min_face, smooth), window, out, csv_, mirror, seconds, shape)
-    with _stoppable(), Live(console=_err, auto_refresh=False) if sys.stderr.isatty() else nullcontext() as live:
+    with _stoppable(), Live(console=stderr, auto_refresh=False) if sys.stderr.isatty() else nullcontext() as live:
         try:
             for frame in frames:
                 n, last = n + 1, frame.time
@@ -341,4 +341,4 @@ def camera(
         finally: frames.close()
     print(f"{n:,} frames in {last:.1f} seconds")
     written = [str(o) for o in (out, csv_) if o]
-    if written: _err.print(f"Written: {', '.join(written)}")
+    if written: stderr.print(f"Written: {', '.join(written)}")

@@ -16,7 +16,7 @@ from rich.table import Table
 
 import fer_nb.cli.faces, fer_nb.cli.train
 from ..core import FerError, replacing
-from .base import (_DATA, _DETECTOR, _JSON, _MODEL, _command, _err, _for_training, _load, _out, _progress, _write_text, app,
+from .base import (DATA, DETECTOR, JSON, MODEL, typed_command, stderr, import_training, load_faces, stdout, progress, write_text, app,
                              picture_files)
 
 # %% ../../nbs/cli/03_main.ipynb #a9f33295
@@ -41,8 +41,8 @@ def models(
     columns = ('model', 'accuracy', '95 %', 'macro F1', 'parameters', 'mult-adds', 'kB', 'ms')
     table = Table(*columns, box=None, pad_edge=False)
     for c in cards: table.add_row(*_card_row(c, c.name == DEFAULT))
-    _out.print(table)
-    _out.print("Figures on FER-2013's PublicTest, one crop a face; ms: one face, one thread, "
+    stdout.print(table)
+    stdout.print("Figures on FER-2013's PublicTest, one crop a face; ms: one face, one thread, "
                "on the machine that wrote the card. * the default.", soft_wrap=True)
 
 # %% ../../nbs/cli/03_main.ipynb #16e2c044
@@ -51,13 +51,13 @@ def explain(
     images:List[str] = typer.Argument(help="Pictures, folders or patterns.", show_default=False),
     out:Path = typer.Option(..., help="PNG file to write.", show_default=False),
     run:Optional[Path] = typer.Option(None, help="Folder of a training run: its network, by Grad-CAM."),
-    model:Optional[str] = typer.Option(None, help="Without --run: " + _MODEL),
-    detector:str = typer.Option('auto', help=_DETECTOR),
+    model:Optional[str] = typer.Option(None, help="Without --run: " + MODEL),
+    detector:str = typer.Option('auto', help=DETECTOR),
     crops:bool = typer.Option(False, '--crops', help="The pictures are tight crops of one face each: do not detect."),
 ):
     "Draw which part of a face speaks for the likeliest answers."
     if run and model: raise FerError("--run and --model name two networks: give one of them.")
-    if run: _for_training()
+    if run: import_training()
     from fer_nb.training.explain import plot_explanations
     network, labels, size = _explained(run, model)
     faces = _crops_of(picture_files(images), size, detector, crops)
@@ -79,18 +79,18 @@ def _crops_of(files, size, detector, whole):
     "uint8 (N, size, size) of all faces in the files. Raises `FerError` if there is none."
     import numpy as np
     from fer_nb.inference.image import open_image
-    from fer_nb.inference.recognize import _locate, _whole
-    if whole: return _whole(files, size)[1]
-    looked = _progress(files, 'finding faces', hidden=len(files) < 3)
-    faces = np.concatenate([_locate(open_image(path), None, size, detector)[1] for path in looked])
+    from fer_nb.inference.recognize import locate_faces, whole_crops
+    if whole: return whole_crops(files, size)[1]
+    looked = progress(files, 'finding faces', hidden=len(files) < 3)
+    faces = np.concatenate([locate_faces(open_image(path), None, size, detector)[1] for path in looked])
     if not len(faces): raise FerError(f"No face was found in {', '.join(map(str, files))}: give a picture with one.")
     return faces
 
 # %% ../../nbs/cli/03_main.ipynb #0cc4ac8c
 @app.command()
 def bench(
-    model:Optional[List[str]] = typer.Option(None, help=_MODEL + " May be repeated; all shipped ones if left out."),
-    data:Optional[Path] = typer.Option(None, help="For the accuracy: " + _DATA),
+    model:Optional[List[str]] = typer.Option(None, help=MODEL + " May be repeated; all shipped ones if left out."),
+    data:Optional[Path] = typer.Option(None, help="For the accuracy: " + DATA),
     split:str = typer.Option('public', help="Of the dataset."),
     peer:Optional[Path] = typer.Option(None, help="The environment that tools/peer.py made; .peers/fer by default."),
     no_peer:bool = typer.Option(False, '--no-peer', help="Measure fer_nb alone."),
@@ -104,9 +104,9 @@ def bench(
     from fer_nb.bench.bench import PEER, bench as measure, summary
     if peer and no_peer: raise FerError("--peer and --no-peer contradict each other: give one of them.")
     beside = None if no_peer else peer or PEER
-    try: result = measure(model or (), data, split, beside, only or (), quick, json_, seed, _command(), say=_err.print)
+    try: result = measure(model or (), data, split, beside, only or (), quick, json_, seed, typed_command(), say=stderr.print)
     except KeyboardInterrupt:
-        _err.print(f"Interrupted: {f'{json_} has the sections that were done' if json_ else 'nothing was kept'}.")
+        stderr.print(f"Interrupted: {f'{json_} has the sections that were done' if json_ else 'nothing was kept'}.")
         raise typer.Exit(130) from None
     print(summary(result))
 
@@ -119,16 +119,16 @@ def _data(): pass
 
 @data_app.command('audit')
 def data_audit(
-    path:Path = typer.Argument(help=_DATA, show_default=False),
+    path:Path = typer.Argument(help=DATA, show_default=False),
     size:int = typer.Option(48, help="Side of the faces, pixels."),
-    json_:Optional[str] = typer.Option(None, '--json', help=_JSON),
+    json_:Optional[str] = typer.Option(None, '--json', help=JSON),
     plot:Optional[Path] = typer.Option(None, help="Write a plot to this PNG file."),
 ):
     "Count classes, duplicates within and across splits, conflicting labels, blank pictures."
     from fer_nb.training.data import audit, audit_table, plot_audit
-    faces = _load(path, size)
+    faces = load_faces(path, size)
     found = audit(faces)
-    if json_: _write_text(json_, json.dumps(found.to_dict(), indent=1))
+    if json_: write_text(json_, json.dumps(found.to_dict(), indent=1))
     if plot:
         with replacing(plot) as part: plot_audit(found).savefig(part, dpi=120)
     if json_ != '-': print(f"{faces.origin}\n{audit_table(found)}")
@@ -138,7 +138,7 @@ def data_audit(
 def dashboard(
     port:int = typer.Option(8866, help="Port; if 8866 is taken the next free one, 0 for any free one."),
     host:str = typer.Option('127.0.0.1', help="Address to listen on; 0.0.0.0 lets the network open the page."),
-    model:Optional[str] = typer.Option(None, help=_MODEL),
+    model:Optional[str] = typer.Option(None, help=MODEL),
     open_:bool = typer.Option(False, '--open', help="Open the page in the browser."),
     config:Optional[Path] = typer.Option(None, help="Settings for Voila (.py or .json), read after fer_nb's own."),
 ):
@@ -151,8 +151,8 @@ def main():
     "The entry point `fer-nb`."
     try: app()
     except FerError as e:
-        _err.print(f"Error: {e}")
+        stderr.print(f"Error: {e}")
         sys.exit(2)
     except KeyboardInterrupt:
-        _err.print("Interrupted: give the same command again to go on.")
+        stderr.print("Interrupted: give the same command again to go on.")
         sys.exit(130)

@@ -15,7 +15,7 @@ from typing import Annotated, List, Optional
 import typer
 
 from ..core import FerError, need, replacing
-from .base import (_DATA, _FIVE, _FLIP, _JSON, _MODEL, _VOTES, _command, _err, _export, _for_training, _load, _make_folder, _write_text,
+from .base import (DATA, FIVE, FLIP, JSON, MODEL, VOTES, typed_command, stderr, write_model, import_training, load_faces, make_folder, write_text,
                              app)
 
 # %% ../../nbs/cli/02_train.ipynb #2499567c
@@ -60,15 +60,15 @@ _Seed = _option(int, "Of all randomness.")
 def _fit(fit, plan, faces, folder, quiet, **options):
     "Train by `fit`, or go on where the run in `folder` was interrupted, and say how good it became."
     live = sys.stdout.isatty() and not quiet
-    run = fit(plan, faces, folder, command=_command(), verbose=1 if live else 2, **options)
+    run = fit(plan, faces, folder, command=typed_command(), verbose=1 if live else 2, **options)
     epochs, best = len(run.history['epoch']), max(run.history['val_accuracy'])
     print(f"{plan.arch}: {epochs} epochs, best {plan.validation} accuracy {best:.2%}; the run is in {folder}")
 
 # %% ../../nbs/cli/02_train.ipynb #e8ba7a2e
 @app.command()
 def train(
-    data:Path = typer.Option(..., help=_DATA, show_default=False),
-    votes:Optional[Path] = typer.Option(None, help=_VOTES),
+    data:Path = typer.Option(..., help=DATA, show_default=False),
+    votes:Optional[Path] = typer.Option(None, help=VOTES),
     recipe:Optional[str] = typer.Option(None, help="A recipe by name: lenet, alexnet, simple_cnn, se_resnet."),
     arch:Optional[str] = typer.Option(None, help="lenet, alexnet, simple_cnn, se_resnet, four_conv or mlp."),
     option:Optional[List[str]] = typer.Option(None, help="Of the architecture, as width=0.5; may be repeated."),
@@ -83,21 +83,21 @@ def train(
     quiet:bool = typer.Option(False, '--quiet', help="One line an epoch."),
 ):
     "Train a network; the same command goes on where it was interrupted."
-    _for_training()
+    import_training()
     plan = _recipe(recipe, arch, option, epochs=epochs, batch=batch, size=size, optimizer=optimizer, rate=rate,
                    schedule=schedule, warmup=warmup, weight_decay=weight_decay, smoothing=smoothing,
                    class_weights=class_weights, average=average, precision=precision, augment=augment,
                    distinct=distinct, patience=patience, validation=validation, seed=seed)
     from fer_nb.training.train import train as fit
     folder = out or Path('runs')/plan.arch
-    faces = _load(data, plan.size, votes=votes)
+    faces = load_faces(data, plan.size, votes=votes)
     _fit(fit, plan, faces, folder, quiet)
-    if export_to: _export(folder, export_to, folder.name, faces, precision_out)
+    if export_to: write_model(folder, export_to, folder.name, faces, precision_out)
 
 # %% ../../nbs/cli/02_train.ipynb #412460e6
 @app.command()
 def distill(
-    data:Path = typer.Option(..., help=_DATA, show_default=False),
+    data:Path = typer.Option(..., help=DATA, show_default=False),
     teacher:List[Path] = typer.Option(..., help="Folder of a finished run; may be repeated.", show_default=False),
     recipe:str = typer.Option('se_resnet', help="The student's recipe by name."),
     option:Optional[List[str]] = typer.Option(None, help="Of the architecture, as blocks=[1,2,3]; may be repeated."),
@@ -113,42 +113,42 @@ def distill(
     quiet:bool = typer.Option(False, '--quiet', help="One line an epoch."),
 ):
     "Train a small network on the answers of larger ones; the same command goes on where it was interrupted."
-    _for_training()
+    import_training()
     from fer_nb.training.distill import distill as fit
     plan = _recipe(recipe, None, option, epochs=epochs, batch=batch, rate=rate, average=average, precision=precision,
                    augment=augment, validation=validation, seed=seed, class_weights='none')
     folder = out or Path('runs')/f'{recipe}-student'
-    faces = _load(data, plan.size)
+    faces = load_faces(data, plan.size)
     _fit(fit, plan, faces, folder, quiet, teachers=teacher, temperature=temperature, truth=truth, once=once, begin=begin)
-    if export_to: _export(folder, export_to, folder.name, faces, precision_out)
+    if export_to: write_model(folder, export_to, folder.name, faces, precision_out)
 
 # %% ../../nbs/cli/02_train.ipynb #8055ab39
 @app.command('average')
 def average_runs(
-    data:Path = typer.Option(..., help=_DATA, show_default=False),
+    data:Path = typer.Option(..., help=DATA, show_default=False),
     run:List[Path] = typer.Option(..., help="Folder of a finished run; twice or more.", show_default=False),
     out:Path = typer.Option(..., help="Folder of the new run.", show_default=False),
     export_to:Optional[Path] = typer.Option(None, '--export', help="Write model and card to this folder, too."),
     precision_out:str = typer.Option('int8', '--export-precision', help="int8, float16 or float32."),
 ):
     "Average the weights of runs of which one began with another's network (distill --begin, or prune): a model soup."
-    _for_training()
+    import_training()
     from fer_nb.training.distill import average
     from fer_nb.training.train import Run
-    faces = _load(data, Run(run[0]).info['recipe']['size'])
-    mean = average(run, faces, out, command=_command())
+    faces = load_faces(data, Run(run[0]).info['recipe']['size'])
+    mean = average(run, faces, out, command=typed_command())
     print(f"{len(run)} runs averaged: {mean.info['recipe']['validation']} accuracy {mean.history['val_accuracy'][0]:.2%}; the run is in {out}")
-    if export_to: _export(out, export_to, out.name, faces, precision_out)
+    if export_to: write_model(out, export_to, out.name, faces, precision_out)
 
 # %% ../../nbs/cli/02_train.ipynb #92830434
 @app.command()
 def evaluate(
-    data:Path = typer.Option(..., help=_DATA, show_default=False),
-    model:Optional[str] = typer.Option(None, help=_MODEL),
+    data:Path = typer.Option(..., help=DATA, show_default=False),
+    model:Optional[str] = typer.Option(None, help=MODEL),
     split:str = typer.Option('public', help="public, private, validation, test, train or all."),
-    flip:bool = typer.Option(False, '--flip', help=_FLIP),
-    five_crop:bool = typer.Option(False, '--five-crop', help=_FIVE),
-    json_:Optional[str] = typer.Option(None, '--json', help=_JSON),
+    flip:bool = typer.Option(False, '--flip', help=FLIP),
+    five_crop:bool = typer.Option(False, '--five-crop', help=FIVE),
+    json_:Optional[str] = typer.Option(None, '--json', help=JSON),
     out:Optional[Path] = typer.Option(None, help="Folder for report.json, confusion matrix and reliability diagram."),
 ):
     "Measure a model: accuracy, F1, confusion, calibration."
@@ -157,14 +157,14 @@ def evaluate(
     from fer_nb.inference.zoo import load_model
     classifier = load_model(model, threads=2)
     own_labels = None if classifier.labels == EMOTIONS else classifier.labels
-    faces = _load(data, classifier.size, own_labels)
+    faces = load_faces(data, classifier.size, own_labels)
     report = evaluate_model(classifier, faces, split, flip, five_crop)
     name = classifier.card.name
     if json_:
         figures = {'model': name, 'data': faces.origin, 'flip': flip, 'five_crop': five_crop, **report.to_dict()}
-        _write_text(json_, json.dumps(figures, indent=1))
+        write_text(json_, json.dumps(figures, indent=1))
     if out:
-        _make_folder(out)
+        make_folder(out)
         report.save(out)
     if json_ != '-': print(f"{name} on {faces.origin}, split {split}\n{report.table()}")
 
@@ -172,16 +172,16 @@ def evaluate(
 @app.command()
 def export(
     run:Path = typer.Option(..., help="Folder of a training run.", show_default=False),
-    data:Path = typer.Option(..., help=_DATA, show_default=False),
+    data:Path = typer.Option(..., help=DATA, show_default=False),
     out:Path = typer.Option(Path('models'), help="Folder for the model and its card."),
     name:Optional[str] = typer.Option(None, help="Name of the model; that of the run's folder by default."),
     precision:str = typer.Option('int8', help="int8, float16 or float32."),
 ):
     "Convert a trained network to LiteRT, check it, and write its card."
-    _for_training()
+    import_training()
     from fer_nb.training.train import Run
-    faces = _load(data, Run(run).info['recipe']['size'])
-    _export(run, out, name or run.name, faces, precision)
+    faces = load_faces(data, Run(run).info['recipe']['size'])
+    write_model(run, out, name or run.name, faces, precision)
 
 # %% ../../nbs/cli/02_train.ipynb #b27d51f8
 _HEAD = "Epochs of the new last layer alone, before the others learn along."
@@ -191,7 +191,7 @@ def _own_faces(data, size, labels):
     "The faces of a folder with whatever class folders it has; a tenth is held out where it has no validation split."
     from fer_nb.training.data import class_folders, hold_out
     names = tuple(labels.split(',')) if labels else class_folders(data)
-    faces = _load(data, size, names)
+    faces = load_faces(data, size, names)
     if len(faces.names) < 2: raise FerError(f"{data} has one class folder, {faces.names[0]}: a choice needs two.")
     choices = [o for o in ('validation', 'public', 'test') if o in faces.splits]
     return (faces, choices[0]) if choices and 'train' in faces.splits else (hold_out(faces, .2), 'validation')
@@ -199,7 +199,7 @@ def _own_faces(data, size, labels):
 def _two_phases(start, plan, faces, folder, quiet, head_epochs, last, export_to, name, precision):
     from fer_nb.training.transfer import finetune as fit
     _fit(lambda plan, faces, folder, **o: fit(start, faces, folder, plan, head_epochs, last, **o), plan, faces, folder, quiet)
-    if export_to: _export(folder, export_to, name, faces, precision)
+    if export_to: write_model(folder, export_to, name, faces, precision)
 
 @app.command()
 def finetune(
@@ -216,7 +216,7 @@ def finetune(
     quiet:bool = typer.Option(False, '--quiet', help="One line an epoch."),
 ):
     "Give a shipped model labels of your own; the same command goes on where it was interrupted."
-    _for_training()
+    import_training()
     from fer_nb.training.transfer import card_of
     card = card_of(model)
     faces, validation = _own_faces(data, card.size, labels)
@@ -226,7 +226,7 @@ def finetune(
 
 @app.command()
 def transfer(
-    data:Path = typer.Option(..., help=_DATA, show_default=False),
+    data:Path = typer.Option(..., help=DATA, show_default=False),
     backbone:str = typer.Option('MobileNetV3Small', help="A network of keras.applications: EfficientNetB0, ResNet50, VGG16, ..."),
     weights:str = typer.Option('imagenet', help="imagenet, which is downloaded at first use; none; or a FILE that the network saved."),
     pixels:int = typer.Option(96, help="Side to which faces are enlarged for it."),
@@ -241,10 +241,10 @@ def transfer(
     quiet:bool = typer.Option(False, '--quiet', help="One line an epoch."),
 ):
     "Train a network of keras.applications on faces: the head, then the last layers."
-    _for_training()
+    import_training()
     from fer_nb.training.models import build
     import fer_nb.training.transfer
-    faces, held = _own_faces(data, 48, labels) if labels else (_load(data, 48), 'public')
+    faces, held = _own_faces(data, 48, labels) if labels else (load_faces(data, 48), 'public')
     options = dict(net=backbone, weights=weights, pixels=pixels)
     plan = _recipe(None, 'backbone', None, epochs=epochs, rate=rate, batch=batch or 64, augment=augment or 'light', seed=seed, optimizer='adamw',
                    schedule='cosine', patience=0, precision=precision, validation=validation or held)
@@ -258,7 +258,7 @@ def transfer(
 @app.command()
 def prune(
     run:Path = typer.Option(..., help="Folder of a finished training run.", show_default=False),
-    data:Path = typer.Option(..., help="The data that it learned from: " + _DATA, show_default=False),
+    data:Path = typer.Option(..., help="The data that it learned from: " + DATA, show_default=False),
     share:float = typer.Option(.5, help="Of the weights, to be set to zero."),
     epochs:int = typer.Option(10, help="Of training while the share rises."),
     rate:Optional[float] = typer.Option(None, help="Learning rate; a tenth of the run's by default."),
@@ -268,22 +268,22 @@ def prune(
     quiet:bool = typer.Option(False, '--quiet', help="One line an epoch."),
 ):
     "Set a run's least weights to zero while it trains on; a table compares float32, float16, int8 and pruned."
-    _for_training()
+    import_training()
     from fer_nb.training.compress import compression_markdown, compression_table, final, prune as fit
     from fer_nb.training.train import Run
     whole = Run(run)
-    faces = _load(data, whole.info['recipe']['size'])
+    faces = load_faces(data, whole.info['recipe']['size'])
     folder = out or run.with_name(f'{run.name}-pruned')
     verbose = 1 if sys.stdout.isatty() and not quiet else 2
-    thin = fit(whole, faces, folder, share, epochs, rate, command=_command(), verbose=verbose)
+    thin = fit(whole, faces, folder, share, epochs, rate, command=typed_command(), verbose=verbose)
     networks = {run.name: whole.best(), f'{run.name}, {share:.0%} pruned': final(thin)}
     text = compression_markdown(compression_table(networks, faces, split or whole.info['recipe']['validation']))
-    if table: _write_text(table, text)
+    if table: write_text(table, text)
     print(text)
 
 @app.command()
 def sweep(
-    data:Path = typer.Option(..., help=_DATA, show_default=False),
+    data:Path = typer.Option(..., help=DATA, show_default=False),
     recipe:Optional[str] = typer.Option(None, help="A recipe by name, for all that is not searched."),
     arch:Optional[str] = typer.Option(None, help="lenet, alexnet, simple_cnn, se_resnet, four_conv or mlp."),
     over:Optional[List[str]] = typer.Option(None, help="A setting to search, NAME=LOW:HIGH or NAME=A,B,C; may be repeated. By default rate, width, dropout, augment."),
@@ -293,17 +293,17 @@ def sweep(
     plot:Optional[Path] = typer.Option(None, help="Write a picture to this PNG file."),
 ):
     "Search for better settings with Optuna; the same command goes on where it was interrupted."
-    _for_training()
+    import_training()
     need('optuna', 'sweep')
     from fer_nb.training.sweep import parse_space, plot_sweep, sweep as search, sweep_table
     plan = _recipe(recipe, arch, None, epochs=epochs or (None if recipe else 20), batch=batch, validation=validation, seed=seed)
     folder = out or Path('runs')/f'{plan.arch}-sweep'
-    say = lambda n, of, best: _err.print(f"trial {n + 1} of {of}{'' if best is None else f', best so far {best:.2%}'}")
-    rows = search(plan, _load(data, plan.size), folder, trials, parse_space(over or ()) or None, progress=say)
+    say = lambda n, of, best: stderr.print(f"trial {n + 1} of {of}{'' if best is None else f', best so far {best:.2%}'}")
+    rows = search(plan, load_faces(data, plan.size), folder, trials, parse_space(over or ()) or None, progress=say)
     if plot:
         with replacing(plot) as part: plot_sweep(rows).savefig(part, dpi=130, format='png')
     print(sweep_table(rows))
-    _err.print(f"All {len(rows)} trials are in {folder/'sweep.csv'}")
+    stderr.print(f"All {len(rows)} trials are in {folder/'sweep.csv'}")
 
 @app.command()
 def save(
@@ -311,7 +311,7 @@ def save(
     out:Path = typer.Option(..., help="NAME.keras, NAME.weights.h5, NAME.onnx, or a folder for a SavedModel.", show_default=False),
 ):
     "Save a run's network for Keras, TensorFlow or ONNX, with a check; read it back and compare."
-    _for_training()
+    import_training()
     from fer_nb.training.formats import load_model, save_model
     from fer_nb.training.train import Run
     labels = Run(run).info['data']['labels']

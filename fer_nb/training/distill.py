@@ -17,7 +17,7 @@ from keras import layers as L
 
 from ..core import FerError, replacing
 from .data import Faces
-from .train import Recipe, Run, train, versions, _write_history
+from .train import Recipe, Run, train, versions, write_history
 from ..inference.zoo import five_crops, softmax
 
 # %% ../../nbs/training/12_distill.ipynb #c94b3614
@@ -182,6 +182,6 @@ def _write_mean(folder, net, runs, first, loss, accuracy, command):
     row = dict(epoch=sum(len(o.history['epoch']) for o in runs), val_accuracy=round(float(accuracy), 5), val_loss=round(float(loss), 5))
     folder.mkdir(parents=True, exist_ok=True)
     net.save(folder/'best.keras')
-    _write_history(folder/'history.csv', [row])
+    write_history(folder/'history.csv', [row])
     with replacing(folder/'recipe.json') as part: part.write_text(json.dumps(info, indent=1))
     return Run(folder)

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from ..core import FerError, need, replacing
-from .export import _quiet
+from .export import quiet_conversion
 from .models import probe
 
 # %% ../../nbs/training/11_formats.ipynb #4baba942
@@ -47,7 +47,7 @@ def _graph(model, path, kind):
     if kind == 'onnx':
         need('onnx', 'onnx'); need('tf2onnx', 'onnx')
         if keras.backend.backend() != 'tensorflow': raise FerError("ONNX export needs the TensorFlow backend of Keras: unset KERAS_BACKEND.")
-    with _quiet(): model.export(str(path), format='onnx' if kind == 'onnx' else 'tf_saved_model', verbose=False)
+    with quiet_conversion(): model.export(str(path), format='onnx' if kind == 'onnx' else 'tf_saved_model', verbose=False)
 
 def save_model(
     model:keras.Model, # Pixels in, probabilities out, as `fer_nb.training.models.build` makes it

@@ -19,9 +19,9 @@ import cv2
 from ..core import FerError
 from ..inference.draw import draw_faces
 from .track import FaceStream
-from .faces import COLUMNS, FrameFaces, _check_apart, face_rows
+from .faces import COLUMNS, FrameFaces, check_apart, face_rows
 from .files import VideoWriter
-from ..inference.zoo import _native_silence
+from ..inference.zoo import native_silence
 
 # %% ../../nbs/video/03_camera.ipynb #c8a30227
 class Camera:
@@ -33,7 +33,7 @@ class Camera:
     ):
         text = str(device)
         self.name = f'camera {text}' if text.isdigit() else text
-        with _native_silence(): self._capture = cv2.VideoCapture(int(text) if text.isdigit() else text)
+        with native_silence(): self._capture = cv2.VideoCapture(int(text) if text.isdigit() else text)
         if not self._capture.isOpened():
             raise FerError(f"The {self.name} cannot be opened: check that it is plugged in, that no other program uses it, and that you "
                            "may read it; or give another by --device." if text.isdigit() else
@@ -44,7 +44,7 @@ class Camera:
     def __iter__(self):
         number = 0
         while True:
-            with _native_silence(): there, image = self._capture.read()
+            with native_silence(): there, image = self._capture.read()
             if not there: break
             self._start = self._start or time.monotonic()
             now = time.monotonic() - self._start
@@ -96,7 +96,7 @@ def watch(
     if window and not has_screen(): raise FerError("There is no screen for a window here: leave the window out.")
     window, stream, film, rows = has_screen() if window is None else window, stream or FaceStream(), None, None
     labels = stream.recognizer.classifier.labels
-    _check_apart(device, out, table)
+    check_apart(device, out, table)
     with ExitStack() as open_:
         camera = open_.enter_context(Camera(device))
         if table:

@@ -53,7 +53,7 @@ setup(
                   'fer_nb.page': ['app.ipynb']},
     zip_safe=False,
     install_requires=run,
-    extras_require=dict(train=train, app=app, blazeface=blazeface, mtcnn=mtcnn, video=video, sweep=sweep, onnx=onnx, dev=dev,
-                        all=[*train, *app, *blazeface, *video, *sweep, *onnx]),
+    extras_require=dict(train=train, app=app, blazeface=blazeface, mtcnn=mtcnn, video=video, sweep=sweep, onnx=onnx,
+                        dev=dev, all=[*train, *app, *blazeface, *video, *sweep, *onnx]),
     entry_points={'console_scripts': ['fer-nb = fer_nb.cli.main:main'], 'nbdev': ['fer_nb = fer_nb._modidx:d']},
 )

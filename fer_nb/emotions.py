@@ -5,9 +5,6 @@
 # %% auto #0
 __all__ = ['EMOTIONS', 'COLOURS', 'FER2013_CODES', 'RAFDB_CODES', 'FERPLUS_COLUMNS', 'colour_of', 'canonical']
 
-# %% ../nbs/01_emotions.ipynb #28da5c48
-from .core import FerError
-
 # %% ../nbs/01_emotions.ipynb #fc51b80a
 EMOTIONS = ('angry', 'disgust', 'fear', 'happy', 'neutral', 'sad', 'surprise')
 

@@ -6,12 +6,13 @@
 __all__ = ['AUGMENTS', 'Augment', 'augment_named']
 
 # %% ../../nbs/training/05_augment.ipynb #f57bdc90
-from dataclasses import dataclass, asdict
+from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
 
 from ..core import FerError
+from .degrade import blur, gamma, hide, jpeg, noise, shrink
 
 # %% ../../nbs/training/05_augment.ipynb #263c4bbf
 def _matrices(n, size, rng, rotation, zoom, shift, flip):
@@ -29,13 +30,13 @@ def _matrices(n, size, rng, rotation, zoom, shift, flip):
 
 # %% ../../nbs/training/05_augment.ipynb #4f8d6f15
 def _warp(images, rng, rotation, zoom, shift, flip):
-    "One affine warp an image -> float32 (N, S, S)."
+    "One affine warp for each image -> uint8 (N, S, S)."
     n, size = images.shape[:2]
     out = np.empty(images.shape, np.uint8)
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     for i,m in enumerate(_matrices(n, size, rng, rotation, zoom, shift, flip)):
         cv2.warpAffine(images[i], m, (size, size), out[i], how, cv2.BORDER_REFLECT_101)
-    return out.astype(np.float32)
+    return out
 
 def _light(x, rng, amount):
     "Contrast about each image's mean, then brightness, in place."
@@ -72,6 +73,18 @@ def _mixup(x, targets, rng, alpha):
         return np.add(other_half, a*s, out=other_half)
     return mix(x), mix(targets)
 
+# %% ../../nbs/training/05_augment.ipynb #adef67b7
+def _spoil(images, rng, probability, hidden):
+    "Each defect strikes some of the images, by chance and with a chance strength -> uint8 (N, S, S)."
+    log = lambda low, high: np.exp(rng.uniform(np.log(low), np.log(high)))
+    side, images = images.shape[1], images.copy()
+    defects = ((hide, hidden, lambda: rng.uniform(.15, .4)), (shrink, probability, lambda: side*rng.uniform(.33, .85)),
+               (blur, probability, lambda: rng.uniform(.5, 2.5)), (gamma, probability, lambda: log(.4, 2.5)),
+               (noise, probability, lambda: rng.uniform(2, 20)), (jpeg, probability, lambda: rng.uniform(10, 95)))
+    for defect, share, strength in defects:
+        for i in np.flatnonzero(rng.random(len(images)) < share): images[i] = defect(images[i], strength(), rng)
+    return images
+
 # %% ../../nbs/training/05_augment.ipynb #1b6cc71c
 @dataclass(frozen=True)
 class Augment:
@@ -83,6 +96,8 @@ class Augment:
     light:float = 0.     # Contrast in 1 +- this, brightness in +- this times 128
     erase:float = 0.     # Probability of one erased rectangle of 2 to 20 % of the area
     mixup:float = 0.     # The alpha of Beta(alpha, alpha); 0.2 is common
+    spoil:float = 0.     # Probability of each of blur, few pixels, gamma, noise and JPEG
+    hide:float = 0.      # Probability of a covered mouth or covered eyes
 
     def __post_init__(self):
         for k,v in asdict(self).items():
@@ -97,7 +112,9 @@ class Augment:
         "A changed batch; the arguments stay as they are."
         targets = targets.astype(np.float32)
         moves = self.rotation, self.zoom, self.shift, self.flip
-        x = _warp(images, rng, *moves) if any(moves) else images.astype(np.float32)
+        x = _warp(images, rng, *moves) if any(moves) else images
+        if self.spoil or self.hide: x = _spoil(x, rng, self.spoil, self.hide)
+        x = x.astype(np.float32)
         if self.light: x = _light(x, rng, self.light)
         if self.erase: x = _erase(x, rng, self.erase)
         if self.mixup: x, targets = _mixup(x, targets, rng, self.mixup)
@@ -110,6 +127,7 @@ AUGMENTS = {
     'light': Augment(rotation=10, zoom=.1, shift=.08, flip=True, light=.1),
     'medium': Augment(rotation=12, zoom=.12, shift=.08, flip=True, light=.15, erase=.3),
     'strong': Augment(rotation=15, zoom=.15, shift=.1, flip=True, light=.2, erase=.5, mixup=.2),
+    'photos': Augment(rotation=25, zoom=.15, shift=.08, flip=True, light=.15, erase=.2, spoil=.15, hide=.1),
 }
 
 def augment_named(

@@ -42,7 +42,6 @@ Validation = _option(str, "The split to choose on; by default validation, public
 Seed = _option(int, "Of all randomness.")
 Votes = _option(Path, VOTES)
 
-# %% ../../nbs/cli/03_options.ipynb #7acb109a
 Data = Annotated[Path, typer.Option(help=DATA, show_default=False)]
 RunFolder = Annotated[Path, typer.Option(help="Folder of a training run.", show_default=False)]
 ExportTo = Annotated[Optional[Path], typer.Option('--export', help="When done, write model and card to this folder.")]

@@ -24,7 +24,7 @@ def fer_nb(*args, cwd=None, code=0):
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory):
     "Drawn faces as a folder of class folders."
-    from fer_nb.training.data import drawn_faces
+    from fer_nb.training.faces import drawn_faces
     root, faces = tmp_path_factory.mktemp('drawn'), drawn_faces(350)
     for i, image in enumerate(faces.images):
         path = root/('Training' if faces.split[i] == 'train' else 'test')/faces.names[faces.labels[i]]/f"{'Training' if faces.split[i] == 'train' else 'PublicTest'}_{i}.png"

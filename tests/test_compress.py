@@ -12,9 +12,10 @@ keras = pytest.importorskip('keras')
 
 from fer_nb.training.compress import Prune, compression_table, final, prune, sparsity
 from fer_nb.core import FerError
-from fer_nb.training.data import drawn_faces
+from fer_nb.training.faces import drawn_faces
 from fer_nb.training.models import build
-from fer_nb.training.train import Recipe, train
+from fer_nb.training.recipes import Recipe
+from fer_nb.training.train import train
 
 FER_NB = str(Path(sys.executable).parent/'fer-nb')
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from fer_nb.core import FerError
-from fer_nb.training.data import audit, drawn_faces, hold_out, load, seen_in
+from fer_nb.training.audit import audit
+from fer_nb.training.data import hold_out, load
+from fer_nb.training.faces import drawn_faces, seen_in
 from fer_nb.emotions import EMOTIONS, FER2013_CODES
 
 FACES = drawn_faces(70, seed=4)

@@ -12,10 +12,12 @@ import pytest
 keras = pytest.importorskip('keras')
 
 from fer_nb.core import FerError
-from fer_nb.training.data import drawn_faces
+from fer_nb.training.faces import drawn_faces
 from fer_nb.training.distill import average, distill, ensemble, load_teachers
 from fer_nb.training.export import export_run
-from fer_nb.training.train import Recipe, read_history, train
+from fer_nb.training.recipes import Recipe
+from fer_nb.training.runs import read_history
+from fer_nb.training.train import train
 from fer_nb.inference.zoo import load_model
 
 
@@ -67,7 +69,7 @@ def test_a_mean_that_is_worse_than_its_members_is_refused(faces, teachers, tmp_p
 
 
 def test_a_killed_student_goes_on(faces, teachers, tmp_path):
-    code = ("import sys; from fer_nb.training.distill import *; from fer_nb.training.train import Recipe; from fer_nb.training.data import drawn_faces\n"
+    code = ("import sys; from fer_nb.training.distill import *; from fer_nb.training.recipes import Recipe; from fer_nb.training.faces import drawn_faces\n"
             "distill(Recipe('lenet', epochs=5, batch=28), drawn_faces(420), sys.argv[1], sys.argv[2:], verbose=0)")
     command = [sys.executable, '-c', code, str(tmp_path/'s'), *map(str, teachers)]
     env, history = os.environ | {'TF_CPP_MIN_LOG_LEVEL': '3'}, tmp_path/'s/history.csv'

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from fer_nb.core import FerError
-from fer_nb.training.data import drawn_faces
+from fer_nb.training.faces import drawn_faces
 from fer_nb.emotions import EMOTIONS
-from fer_nb.training.evaluate import (apply_temperature, calibration_error, compare, evaluate, evaluate_model, fit_temperature,
-                             plot_confusion, plot_history, plot_reliability, plot_without, wilson)
+from fer_nb.training.evaluate import compare, evaluate, evaluate_model
+from fer_nb.training.metrics import apply_temperature, calibration_error, fit_temperature, wilson
+from fer_nb.training.plots import plot_confusion, plot_history, plot_reliability, plot_without
 
 
 def calibrated(n, seed=0, k=7, spread=1.5):

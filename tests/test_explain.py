@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fer_nb.core import FerError
-from fer_nb.training.data import drawn_faces
+from fer_nb.training.faces import drawn_faces
 from fer_nb.emotions import EMOTIONS
 from fer_nb.training.explain import (explain, feature_layer, grad_cam, occlusion, overlay, plot_explanations, plot_mean_maps)
 from fer_nb.training.models import ARCHITECTURES, build

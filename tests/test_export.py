@@ -10,12 +10,13 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '-1')
 keras = pytest.importorskip('keras')
 
-from fer_nb.training import export
+from fer_nb.training import export, litert
 from fer_nb.core import FerError
-from fer_nb.training.data import drawn_faces
+from fer_nb.training.faces import drawn_faces
 from fer_nb.training.evaluate import evaluate_model
 from fer_nb.training.models import ARCHITECTURES, build
-from fer_nb.training.train import Recipe, train
+from fer_nb.training.recipes import Recipe
+from fer_nb.training.train import train
 from fer_nb.inference.zoo import Classifier, load_model, softmax
 
 FACES = drawn_faces(700, size=28)
@@ -34,8 +35,8 @@ def model(run): return run.best()
 
 @pytest.mark.parametrize('precision,gap', [('float32', 1e-5), ('int8', .15)])
 def test_the_file_agrees_with_keras_on_drawn_faces(model, tmp_path, precision, gap):
-    path = export.to_litert(model, tmp_path/'m.tflite', precision, FACES.of('train').images[:200])
-    result = export.parity(model, path, PUBLIC.images, PUBLIC.labels)
+    path = litert.to_litert(model, tmp_path/'m.tflite', precision, FACES.of('train').images[:200])
+    result = litert.parity(model, path, PUBLIC.images, PUBLIC.labels)
     assert result['precision'] == precision and result['n'] == len(PUBLIC)
     assert result['max_difference'] < gap and result['agreement'] > .98
     ours = model.predict(PUBLIC.images[..., None].astype(np.float32), verbose=0)
@@ -44,19 +45,19 @@ def test_the_file_agrees_with_keras_on_drawn_faces(model, tmp_path, precision, g
 
 
 def test_int8_holds_no_float_between_its_ends_and_is_a_quarter_of_the_size(model, tmp_path):
-    a = export.to_litert(model, tmp_path/'a.tflite')
-    b = export.to_litert(model, tmp_path/'b.tflite', 'int8', FACES.images[:100])
-    ops = export.operations(b)
+    a = litert.to_litert(model, tmp_path/'a.tflite')
+    b = litert.to_litert(model, tmp_path/'b.tflite', 'int8', FACES.images[:100])
+    ops = litert.operations(b)
     assert ops[0] == ('QUANTIZE', ('float32',), ('int8',)) and ops[-1] == ('DEQUANTIZE', ('int8',), ('float32',))
     assert all(t in ('int8', 'int32') for _,i,o in ops[1:-1] for t in i + o)
     assert not any('SOFTMAX' in o[0] for o in ops)
     assert b.stat().st_size < .35*a.stat().st_size
-    with pytest.raises(FerError, match='MUL, works in float32'): export._check_int8(a.read_bytes(), 'a.tflite')
+    with pytest.raises(FerError, match='MUL, works in float32'): litert._check_int8(a.read_bytes(), 'a.tflite')
 
 
 def test_whole_grey_levels_pass_the_quantised_input_unchanged(model, tmp_path):
     from fer_nb.inference.zoo import open_litert
-    path = export.to_litert(model, tmp_path/'m.tflite', 'int8', np.clip(FACES.images[:50], 60, 200))
+    path = litert.to_litert(model, tmp_path/'m.tflite', 'int8', np.clip(FACES.images[:50], 60, 200))
     net = open_litert(path, delegate=False)
     first = net._get_ops_details()[0]['outputs'][0]
     scale, zero = next(o for o in net.get_tensor_details() if o['index'] == first)['quantization']
@@ -73,11 +74,11 @@ def test_every_architecture_is_exported_at_both_precisions(name, policy, tmp_pat
     try: model = build(name, 48)
     finally: keras.config.set_dtype_policy(before)
     faces = drawn_faces(70, size=48).images
-    path = export.to_litert(model, tmp_path/'f.tflite')
-    reference = keras.ops.convert_to_numpy(export._plain(model)(faces[..., None].astype(np.float32)))
+    path = litert.to_litert(model, tmp_path/'f.tflite')
+    reference = keras.ops.convert_to_numpy(litert._plain(model)(faces[..., None].astype(np.float32)))
     for n in (1, 7, 70): np.testing.assert_allclose(Classifier(path.read_bytes(), range(7), 48).logits(faces[:n]), reference[:n], atol=1e-4)
-    assert not any(o[0].startswith('BATCH') for o in export.operations(path))          # folded into the convolutions
-    path = export.to_litert(model, tmp_path/'i.tflite', 'int8', faces)
+    assert not any(o[0].startswith('BATCH') for o in litert.operations(path))          # folded into the convolutions
+    path = litert.to_litert(model, tmp_path/'i.tflite', 'int8', faces)
     assert np.corrcoef(Classifier(path.read_bytes(), range(7), 48).logits(faces).ravel(), reference.ravel())[0, 1] > .95
 
 
@@ -85,17 +86,17 @@ def test_every_architecture_is_exported_at_both_precisions(name, policy, tmp_pat
 def test_attention_is_exported_as_well(name, tmp_path):
     keras.utils.set_random_seed(0)
     model, faces = build(name, 48, attention='cbam'), drawn_faces(70).images
-    reference = keras.ops.convert_to_numpy(export._plain(model)(faces[..., None].astype(np.float32)))
-    path = export.to_litert(model, tmp_path/'f.tflite')
+    reference = keras.ops.convert_to_numpy(litert._plain(model)(faces[..., None].astype(np.float32)))
+    path = litert.to_litert(model, tmp_path/'f.tflite')
     np.testing.assert_allclose(Classifier(path.read_bytes(), range(7), 48).logits(faces), reference, atol=1e-4)
-    path = export.to_litert(model, tmp_path/'i.tflite', 'int8', faces)
+    path = litert.to_litert(model, tmp_path/'i.tflite', 'int8', faces)
     assert np.corrcoef(Classifier(path.read_bytes(), range(7), 48).logits(faces).ravel(), reference.ravel())[0, 1] > .95
 
 
 def test_half_precision_halves_the_file(model, tmp_path):
-    whole, half = (export.to_litert(model, tmp_path/f'{o}.tflite', o) for o in ('float32', 'float16'))
+    whole, half = (litert.to_litert(model, tmp_path/f'{o}.tflite', o) for o in ('float32', 'float16'))
     assert half.stat().st_size < .6*whole.stat().st_size
-    found = export.parity(model, half, PUBLIC.images, PUBLIC.labels, 'float16')
+    found = litert.parity(model, half, PUBLIC.images, PUBLIC.labels, 'float16')
     assert found['max_difference'] > 0 and found['agreement'] > .99
 
 
@@ -106,26 +107,26 @@ def test_a_layer_that_stays_in_float_is_named(tmp_path):
     x = Odd()(x)
     x = keras.layers.Dense(3, name='logits')(keras.layers.Flatten()(x))
     model = keras.Model(inputs, keras.layers.Activation('softmax', name='probabilities')(x))
-    with pytest.raises(FerError, match='int8'): export.to_litert(model, tmp_path/'m.tflite', 'int8', FACES.images[:20, :24, :24])
+    with pytest.raises(FerError, match='int8'): litert.to_litert(model, tmp_path/'m.tflite', 'int8', FACES.images[:20, :24, :24])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_bad_arguments(model, tmp_path):
     for kwargs,word in ((dict(precision='float64'), 'float32, float16, int8'), (dict(precision='int8'), 'samples'),
                         (dict(precision='int8', samples=FACES.images[:0]), 'samples'), (dict(precision='int8', samples=FACES.images[:5, :20, :20]), 'pixels')):
-        with pytest.raises(FerError, match=word): export.to_litert(model, tmp_path/'m.tflite', **kwargs)
-    with pytest.raises(FerError, match='does not exist'): export.to_litert(model, tmp_path/'no'/'m.tflite')
+        with pytest.raises(FerError, match=word): litert.to_litert(model, tmp_path/'m.tflite', **kwargs)
+    with pytest.raises(FerError, match='does not exist'): litert.to_litert(model, tmp_path/'no'/'m.tflite')
     assert list(tmp_path.iterdir()) == []
 
 
 def test_parity_notices_another_network(model, tmp_path):
-    path = export.to_litert(model, tmp_path/'m.tflite')
+    path = litert.to_litert(model, tmp_path/'m.tflite')
     keras.utils.set_random_seed(1)
-    with pytest.raises(FerError, match='does not agree'): export.parity(keras.models.clone_model(model), path, PUBLIC.images)
+    with pytest.raises(FerError, match='does not agree'): litert.parity(keras.models.clone_model(model), path, PUBLIC.images)
 
 
 def test_conversion_is_silent(model, tmp_path, capfd):
-    export.to_litert(model, tmp_path/'m.tflite', 'int8', FACES.images[:20])
+    litert.to_litert(model, tmp_path/'m.tflite', 'int8', FACES.images[:20])
     out, err = capfd.readouterr()
     assert out == '' and err == ''
 
@@ -151,7 +152,7 @@ def test_the_cards_figures_come_out_again(run, tmp_path, precision):
 def test_a_failed_export_leaves_what_was_there(run, tmp_path, monkeypatch):
     export.export_run(run, 'm', FACES, tmp_path)
     before = {o.name: o.read_bytes() for o in tmp_path.iterdir()}
-    monkeypatch.setitem(export.LIMITS, 'int8', dict(export.LIMITS['int8'], mean_difference=1e-9))
+    monkeypatch.setitem(litert.LIMITS, 'int8', dict(litert.LIMITS['int8'], mean_difference=1e-9))
     with pytest.raises(FerError, match='mean_difference'): export.export_run(run, 'm', FACES, tmp_path)
     assert {o.name: o.read_bytes() for o in tmp_path.iterdir()} == before
 

@@ -5,7 +5,7 @@ import pytest
 keras = pytest.importorskip('keras')
 
 from fer_nb.core import FerError
-from fer_nb.training.data import drawn_faces
+from fer_nb.training.faces import drawn_faces
 from fer_nb.emotions import EMOTIONS
 from fer_nb.training.formats import compare_onnx, load_model, save_model
 from fer_nb.training.models import build
@@ -58,7 +58,7 @@ def test_broken_and_missing_files_are_named(model, tmp_path):
 
 def test_onnx_agrees_with_litert(model, tmp_path):
     pytest.importorskip('onnxruntime')
-    from fer_nb.training.export import to_litert
+    from fer_nb.training.litert import to_litert
     from fer_nb.inference.zoo import Classifier
     litert = Classifier(to_litert(model, tmp_path/'a.tflite').read_bytes(), EMOTIONS, 48)
     found = compare_onnx(save_model(model, tmp_path/'a.onnx', EMOTIONS), litert, FACES.images)

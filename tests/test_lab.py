@@ -25,7 +25,7 @@ SLOW = 120_000      # ms
 
 EXPLORER = """
 import dataclasses
-from fer_nb.training.data import drawn_faces
+from fer_nb.training.faces import drawn_faces
 from fer_nb.apps.lab import DataExplorer
 faces = drawn_faces(280)
 images = faces.images.copy(); images[1] = images[0]
@@ -36,7 +36,8 @@ CURVE = """
 import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'; os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
 import tempfile
 from fer_nb.apps.lab import LiveCurve
-from fer_nb.training.train import Recipe, train
+from fer_nb.training.recipes import Recipe
+from fer_nb.training.train import train
 curve = LiveCurve()
 display(curve)
 run = train(Recipe('lenet', epochs=5, batch=32, rate=3e-3, schedule='cosine', augment='light'), faces, tempfile.mkdtemp() + '/run', verbose=0, callbacks=[curve.callback])

@@ -14,9 +14,10 @@ pytest.importorskip('keras')
 pytest.importorskip('optuna')
 
 from fer_nb.core import FerError
-from fer_nb.training.data import drawn_faces
+from fer_nb.training.faces import drawn_faces
 from fer_nb.training.sweep import parse_space, sweep
-from fer_nb.training.train import Recipe, Run
+from fer_nb.training.recipes import Recipe
+from fer_nb.training.runs import Run
 
 FER_NB = str(Path(sys.executable).parent/'fer-nb')
 

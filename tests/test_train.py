@@ -12,15 +12,17 @@ keras = pytest.importorskip('keras')
 
 from fer_nb.training.augment import AUGMENTS
 from fer_nb.core import FerError
-from fer_nb.training.data import drawn_faces
+from fer_nb.training.faces import drawn_faces
 from fer_nb.training.models import ARCHITECTURES, build, multiply_adds
-from fer_nb.training.train import Recipe, read_history, train
+from fer_nb.training.recipes import Recipe
+from fer_nb.training.runs import read_history
+from fer_nb.training.train import train
 
 
 @pytest.mark.parametrize('size', [48, 28])
 @pytest.mark.parametrize('arch', list(ARCHITECTURES))
 def test_each_architecture_trains_a_step_and_is_exported(arch, size, tmp_path):
-    from fer_nb.training.export import to_litert
+    from fer_nb.training.litert import to_litert
     faces = drawn_faces(70, size=size)
     run = train(Recipe(arch, size=size, epochs=1, batch=28), faces, tmp_path/'run', verbose=0)
     model = run.best()
@@ -43,7 +45,7 @@ def test_the_same_seed_gives_the_same_run(tmp_path):
 
 @pytest.mark.parametrize('change', [{}, dict(schedule='cosine', warmup=1, average=.9, optimizer='adamw', weight_decay=.01)])
 def test_a_process_that_is_killed_goes_on(tmp_path, change):
-    code = ("import sys; from fer_nb.training.train import *; from fer_nb.training.data import drawn_faces\n"
+    code = ("import sys; from fer_nb.training.recipes import *; from fer_nb.training.train import *; from fer_nb.training.faces import drawn_faces\n"
             f"train(Recipe('lenet', epochs=5, batch=28, **{change!r}), drawn_faces(420), sys.argv[1], verbose=0)")
     env = os.environ | {'TF_CPP_MIN_LOG_LEVEL': '3'}
     history = tmp_path/'killed/history.csv'

@@ -11,10 +11,10 @@ import pytest
 keras = pytest.importorskip('keras')
 
 from fer_nb.core import FerError
-from fer_nb.training.data import drawn_faces
+from fer_nb.training.faces import drawn_faces
 from fer_nb.training.models import build
 from fer_nb.inference.recognize import EmotionRecognizer
-from fer_nb.training.train import Run
+from fer_nb.training.runs import Run
 from fer_nb.training.transfer import finetune, pretrained
 from fer_nb.inference.zoo import list_models, load_model, read_card
 
@@ -69,7 +69,7 @@ def test_a_shipped_model_learns_the_labels_of_a_folder(folder, tmp_path):
 
 def test_the_rest_stays_frozen_while_the_head_learns(folder, tmp_path):
     from fer_nb.training.data import hold_out, load
-    from fer_nb.training.train import Recipe
+    from fer_nb.training.recipes import Recipe
     faces = hold_out(load(folder, names=('open', 'shut')), .2)
     plan = Recipe(epochs=1, batch=16, rate=1e-3, augment='none', validation='validation')
     run = finetune('lenet', faces, tmp_path/'r', plan, head_epochs=1, last=1, verbose=0)
@@ -93,7 +93,7 @@ def test_a_backbone_is_trained_end_to_end(folder, tmp_path):
 
 @pytest.mark.parametrize('name', ['MobileNetV3Small', *(pytest.param(o, marks=pytest.mark.slow) for o in ('EfficientNetB0', 'ResNet50', 'VGG16'))])
 def test_the_backbones_take_a_step_and_are_exported(name, tmp_path):
-    from fer_nb.training.export import parity, to_litert
+    from fer_nb.training.litert import parity, to_litert
     from fer_nb.training.transfer import freeze
     faces = drawn_faces(14)
     net = build('backbone', 48, 7, net=name, pixels=48)

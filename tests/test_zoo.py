@@ -21,7 +21,7 @@ from fer_nb.emotions import EMOTIONS
 def content(tmp_path_factory):
     "A small network that tells left from right."
     keras = pytest.importorskip('keras')
-    from fer_nb.training.export import to_litert
+    from fer_nb.training.litert import to_litert
     keras.utils.set_random_seed(5)
     x = inputs = keras.Input((24, 24, 1))
     for layer in (keras.layers.Rescaling(1/127.5, offset=-1), keras.layers.Conv2D(8, 3, strides=2, activation='relu'), keras.layers.Flatten(),

@@ -25,7 +25,8 @@ import cv2
 import numpy as np
 
 from ..core import FerError, models_dir, need, replacing
-from ..training.data import drawn_faces, load
+from ..training.data import load, measured_split
+from ..training.faces import drawn_faces
 from ..inference.detect import available
 from ..training.evaluate import evaluate
 from .measure import (STATIC, WORKER, Peer, cores, environment, faces_found, frame, installed, machine, plain_products,
@@ -355,7 +356,8 @@ def _chosen(only, data):
 
 def _splits(data, split, sizes, most, seed):
     "{size: the split as `Faces`, at most `most` of them}"
-    parts = {size: load(data, size).of(split) for size in sizes}
+    of = lambda faces: faces.of(split or measured_split(faces))
+    parts = {size: of(load(data, size)) for size in sizes}
     return {size: o[np.sort(np.random.default_rng(seed).permutation(len(o))[:most])] for size,o in parts.items()}
 
 # %% ../../nbs/bench/01_bench.ipynb #e6b4ae49
@@ -399,7 +401,7 @@ PEER = Path('.peers/fer')
 def bench(
     models=(),          # Names or .tflite files with cards, the first for where one is enough; () is all shipped
     data=None,          # A dataset as `fer_nb.training.data.load` reads it, for the accuracy; None leaves that section out
-    split:str='public', # Of the dataset
+    split:str=None,     # Of the dataset; None is validation, public or test, whichever there is
     peer=PEER,          # The folder that tools/peer.py made; None leaves the peer out
     only=(),            # Sections to measure; all if none is given
     quick:bool=False,   # Go through everything once, for tests: the figures mean nothing
@@ -415,6 +417,7 @@ def bench(
     try:
         if b.folder: b.peer().ask('ready')
         if 'accuracy' in names: b.splits = _splits(data, split, {48, *(o.size for o in b.models)}, effort.split, seed)
+        split = split or next((str(o.split[0]) for o in b.splits.values()), 'no split')
         result = _head(b, command=command, quick=quick, data=data and f'{split} of {Path(data).name}')
         return _measure(b, names, result, path, say)
     finally: b.close()

@@ -76,17 +76,22 @@ def write_text(target, text):
     if str(target) == '-': return print(text)
     with replacing(target) as part: part.write_text(text + '\n', encoding='utf-8')
 
+def _as_told(argument):
+    "An argument as a reader can type it, too: a path outside of the current directory becomes its last part."
+    flag, equals, path = argument.partition('=') if argument.startswith('--') else ('', '', argument)
+    if not (os.path.isabs(path) or '..' in Path(path).parts): return argument
+    here, whole = Path.cwd(), Path(os.path.abspath(path))
+    return f'{flag}{equals}{whole.relative_to(here) if whole.is_relative_to(here) else whole.name or whole}'
+
 def typed_command():
-    "The command as it was typed, for records."
-    return shlex.join(['fer-nb', *sys.argv[1:]])
+    "The command as it was typed, for records, without the folders of this machine."
+    return shlex.join(['fer-nb', *map(_as_told, sys.argv[1:])])
 
 # %% ../../nbs/cli/00_base.ipynb #4620ccae
 def load_faces(path, size, names=None, votes=None):
+    "The faces of a dataset, with a bar; see `fer_nb.training.data.load`."
     from fer_nb.training.data import load
-    faces = load(path, size, names, progress=lambda files: progress(files, 'reading pictures'))
-    if votes is None: return faces
-    from fer_nb.training.votes import with_votes
-    return with_votes(faces, votes)
+    return load(path, size, names, lambda files: progress(files, 'reading pictures'), votes)
 
 def import_training():
     "Import the training side. oneDNN makes convolutions twice as fast; TensorFlow reads this when it is imported."

@@ -12,8 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..core import FerError
-from .data import Faces, USAGE, open_text, picture_groups, read_rows, seen_in
 from ..emotions import FERPLUS_COLUMNS, canonical
+from .faces import Faces, picture_groups, seen_in
+from .readers import USAGE, open_text, read_rows
 
 # %% ../../nbs/training/02_votes.ipynb #6b5ae116
 VOTE_COLUMNS = tuple(canonical(o) or o.lower() for o in FERPLUS_COLUMNS)   # in this package's own words
@@ -53,9 +54,17 @@ def winners(
 # %% ../../nbs/training/02_votes.ipynb #880f23da
 def _key(name): return '/'.join(name.replace('\\', '/').split('/')[-2:])
 
+def _places(names, what):
+    "{last two parts of a file's path: its position}"
+    place = {_key(o): i for i,o in enumerate(names)}
+    if len(place) < len(names):
+        twice = next(_key(o) for i,o in enumerate(names) if place[_key(o)] != i)
+        raise FerError(f"{what} names {twice} more than once: votes are joined by the last two parts of a file's path, which must differ.")
+    return place
+
 def _by_file(faces, votes, files, path):
     "(faces that have votes, their votes); every file of the table must be among the faces."
-    place = {_key(o): i for i,o in enumerate(faces.source)}
+    place, _ = _places(faces.source, faces.origin), _places(files, path)
     missing = [o for o in files if _key(o) not in place]
     if missing:
         raise FerError(f"{path} has votes for {missing[0]}, which is not among the faces of {faces.origin}"

@@ -13,7 +13,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:        # a shell's `&` has it so, and what the tests start would inherit it
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's `&` has it so; what tests start would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line('markers', 'slow: needs minutes; skipped unless --slow is given')
 

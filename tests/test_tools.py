@@ -2,15 +2,13 @@
 import sys
 
 import pytest
-
 from conftest import ROOT
 
 pytest.importorskip('nbclient')
 sys.path.insert(0, str(ROOT/'tools'))
-import nbformat.v4 as v4  # noqa: E402
-
 import check_notebooks  # noqa: E402
 import common  # noqa: E402
+import nbformat.v4 as v4  # noqa: E402
 import notebooks as executor  # noqa: E402
 import readme  # noqa: E402
 

@@ -113,7 +113,8 @@ def compile_model(
     if recipe.weight_decay: optimizer.exclude_from_weight_decay(var_names=['bias', 'gamma', 'beta'])
     on_cpu = keras.backend.backend() == 'tensorflow' and not _has_gpu()
     loss = keras.losses.CategoricalCrossentropy(from_logits, label_smoothing=recipe.smoothing)
-    model.compile(optimizer, loss, metrics=['accuracy'], weighted_metrics=[], jit_compile=False if on_cpu else 'auto')
+    accuracy = keras.metrics.CategoricalAccuracy('accuracy')
+    model.compile(optimizer, loss, metrics=[accuracy], weighted_metrics=[], jit_compile=False if on_cpu else 'auto')
     return model
 
 def _has_gpu():
@@ -302,6 +303,8 @@ def train(
     if distillation and distillation.once: learn, distillation = distillation.taught(learn, folder, verbose), None
     batches = _Batches(learn, recipe, state['epoch'])
     model = _model(folder, recipe, state, len(faces.names), len(batches), distillation, start)
+    # TensorFlow traces a first step that creates variables twice: half the time of a short run
+    if not model.optimizer.built: model.optimizer.build(model.trainable_variables)
     model.fit(batches, epochs=recipe.epochs, initial_epoch=state['epoch'], shuffle=False, verbose=verbose,
               validation_data=(check.images[..., None].astype(np.float32), check.targets()), validation_batch_size=256,
               callbacks=[*callbacks, *_callbacks(folder, recipe, state)])

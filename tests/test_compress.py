@@ -1,7 +1,4 @@
 "Pruning reaches its share and keeps it; the table measures the files themselves."
-import sys
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -13,8 +10,6 @@ from fer_nb.core import FerError
 from fer_nb.training.data import drawn_faces
 from fer_nb.training.models import build
 from fer_nb.training.train import Recipe, train
-
-FER_NB = str(Path(sys.executable).parent/'fer-nb')
 
 
 @pytest.fixture(scope='module')

@@ -25,7 +25,9 @@ onnx = ['onnx>=1.16', 'onnxruntime>=1.18', 'tf2onnx>=1.16', *tensorflow]
 
 # nbdev 3 reads no settings.ini and has no nbdev_test; 2.4.14 breaks with newer execnb and fastcore.
 dev = ['nbdev>=2.4.14,<3', 'execnb<0.2', 'fastcore<2', 'jupyterlab>=4.2', 'jupytext>=1.16', 'nbclient>=0.10',
-       'nbconvert>=7.16', 'ipykernel>=6.29', 'pytest>=8', 'build>=1.2', 'scikit-image>=0.22', 'playwright>=1.45']
+       'nbconvert>=7.16', 'ipykernel>=6.29', 'pytest>=8', 'pytest-xdist>=3.7', 'build>=1.2',
+       'scikit-image>=0.22', 'playwright>=1.45', 'import-linter>=2.3,<3',
+       'ruff>=0.17,<0.18']  # ruff's rules change with its second number
 
 # The models and the page stand at the top of the checkout, and inside the package in a wheel: fer_nb.core.models_dir()
 # and fer_nb.apps.serve.page() know both.
@@ -49,8 +51,8 @@ setup(
     python_requires=f">={cfg['min_python']}",
     packages=[*find_packages(include=['fer_nb', 'fer_nb.*'], exclude=['fer_nb.static*']), *shipped],
     package_dir=shipped,
-    package_data={'fer_nb': ['static/**'], 'fer_nb.shipped': ['*.tflite', '*.json', '*.csv', '*.weights.npz'],
-                  'fer_nb.page': ['app.ipynb']},
+    package_data={'fer_nb': ['py.typed', 'static/**'], 'fer_nb.page': ['app.ipynb'],
+                  'fer_nb.shipped': ['*.tflite', '*.json', '*.csv', '*.weights.npz']},
     zip_safe=False,
     install_requires=run,
     extras_require=dict(train=train, app=app, blazeface=blazeface, mtcnn=mtcnn, video=video, sweep=sweep, onnx=onnx,

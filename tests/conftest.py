@@ -1,11 +1,14 @@
 "Options and fixtures of the tests."
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # for what the tests start, too
 
 
 def pytest_addoption(parser):
@@ -13,15 +16,43 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:        # a shell's `&` has it so, and what the tests start would inherit it
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's `&` has it so; what tests start would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line('markers', 'slow: needs minutes; skipped unless --slow is given')
 
 
+# Under pytest-xdist the tests of a file go to one worker, those of one server too, and the longest start first.
+TOGETHER = {'test_serve': 'test_app'}
+FIRST = ('test_app', 'test_train', 'test_transfer', 'test_distill', 'test_cli', 'test_compress', 'test_sweep')
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
+    group = lambda item: TOGETHER.get(item.path.stem, item.path.stem)
+    if config.pluginmanager.hasplugin('xdist'):
+        for item in items: item.add_marker(pytest.mark.xdist_group(group(item)))
+        items.sort(key=lambda item: FIRST.index(group(item)) if group(item) in FIRST else len(FIRST))
     if config.getoption('--slow'): return
     for item in items:
         if 'slow' in item.keywords: item.add_marker(pytest.mark.skip(reason='slow; run with --slow'))
+
+
+@pytest.fixture
+def command(capfd, monkeypatch):
+    """Runs `fer-nb ARGUMENTS` in this process, where TensorFlow is imported once for all tests: an exit code, stdout and
+    stderr as subprocess.run gives them. The program's own process is tested where it costs less, and in test_cli.py."""
+    from fer_nb.cli.main import main
+    def run(*arguments, cwd='.'):
+        with monkeypatch.context() as m:
+            m.setattr(sys, 'argv', ['fer-nb', *map(str, arguments)])
+            m.chdir(cwd)
+            m.setenv('COLUMNS', '200')
+            capfd.readouterr()
+            code = 0
+            try: main()
+            except SystemExit as e: code = e.code or 0
+            return subprocess.CompletedProcess(sys.argv, code, *capfd.readouterr())
+    return run
 
 
 @pytest.fixture(scope='session')

@@ -3,7 +3,6 @@ import csv
 import io
 import json
 import sys
-import time
 
 import cv2
 import numpy as np
@@ -79,6 +78,10 @@ class Site:
     def figures(self): return dict(self.page.eval_on_selector('[data-camera]', 'o => ({...o.dataset})'))
     def lights(self): return self.page.evaluate("tracks.filter((o) => o.readyState === 'live').length")
 
+    def frames(self, n):
+        "Waits until the camera has shown `n` frames."
+        self.page.wait_for_function(f"+document.querySelector('[data-camera]').dataset.frames >= {n}")
+
     def start_camera(self, faces):
         self.page.click('role=tab[name=Camera]')
         self.page.click('role=button[name=Start]')
@@ -90,6 +93,21 @@ def site(chromium, server):
     site = Site(chromium, server.url)
     yield site
     site.context.close()
+
+
+@pytest.fixture(scope='module')
+def opened(chromium, server):
+    site = Site(chromium, server.url)
+    yield site
+    site.context.close()
+
+
+@pytest.fixture
+def photos(opened):
+    "A page that the tests share which only bring photos; each finds it without any."
+    if opened.page.locator('article').count(): opened.page.click('text=Clear')
+    expect(opened.page.locator('article')).to_have_count(0)
+    return opened
 
 
 @pytest.fixture(scope='session')
@@ -220,8 +238,9 @@ def test_sample_photo_and_its_downloads(site, sample):
     assert np.abs(drawn.astype(int) - cv2.imread(str(sample))).mean() > 1
 
 
-def test_a_dragged_file_is_read(site, sample):
+def test_a_dragged_file_is_read(photos, sample):
     "A drag as the browser gets it from the desktop, not an event made by a script."
+    site = photos
     box = site.page.locator('.drop').bounding_box()
     where = dict(x=box['x'] + box['width']/2, y=box['y'] + box['height']/2)
     data = dict(items=[], files=[str(sample)], dragOperationsMask=1)
@@ -233,7 +252,8 @@ def test_a_dragged_file_is_read(site, sample):
     expect(site.page.locator('.drop')).not_to_have_class('over')
 
 
-def test_a_pasted_picture_is_read(site, sample):
+def test_a_pasted_picture_is_read(photos, sample):
+    site = photos
     site.page.evaluate("""async (bytes) => {
         const data = new DataTransfer();
         data.items.add(new File([new Uint8Array(bytes)], 'pasted.jpg', {type: 'image/jpeg'}));
@@ -259,8 +279,8 @@ def test_ten_at_once_with_broken_ones_among_them(site, sample, pictures, tmp_pat
 
 @pytest.mark.parametrize('which, said', [('text', 'it holds text'), ('empty', '0 bytes'), ('svg', 'it holds SVG'), ('heic', 'it holds HEIC'),
                                          ('broken', 'breaks off'), ('huge', '100 megapixels')])
-def test_a_bad_file_gets_a_sentence_and_the_next_one_works(site, sample, pictures, which, said):
-    path = pictures[which]
+def test_a_bad_file_gets_a_sentence_and_the_next_one_works(photos, sample, pictures, which, said):
+    path, site = pictures[which], photos
     site.add(path)
     message = site.wait(path.name, 'bad').locator('.message')
     expect(message).to_contain_text(said)
@@ -269,7 +289,8 @@ def test_a_bad_file_gets_a_sentence_and_the_next_one_works(site, sample, picture
     expect(site.wait('sample.jpg').locator('.box')).to_have_count(1)
 
 
-def test_a_wall_a_turned_phone_and_a_tiff(site, pictures):
+def test_a_wall_a_turned_phone_and_a_tiff(photos, pictures):
+    site = photos
     site.add(pictures['wall'], pictures['phone'], pictures['tiff'])
     expect(site.wait('wall.jpg').locator('.message')).to_contain_text('No face found')
     for name in ('phone.jpg', 'scan.tiff'):
@@ -278,7 +299,8 @@ def test_a_wall_a_turned_phone_and_a_tiff(site, pictures):
         assert card.locator('img').evaluate('async (o) => { await o.decode(); return o.naturalWidth; }') == 512
 
 
-def test_a_large_photo_keeps_its_own_coordinates(site, sample, tmp_path):
+def test_a_large_photo_keeps_its_own_coordinates(photos, sample, tmp_path):
+    site = photos
     large = cv2.resize(cv2.imread(str(sample)), (6000, 4000))
     cv2.imwrite(str(tmp_path/'large.jpg'), large, [cv2.IMWRITE_JPEG_QUALITY, 95])
     site.add(tmp_path/'large.jpg')
@@ -295,15 +317,14 @@ def test_a_large_photo_keeps_its_own_coordinates(site, sample, tmp_path):
 
 def test_camera_follows_two_faces_and_starts_again(site):
     site.start_camera(2)
-    time.sleep(2)
+    site.frames(20)
     numbers = site.page.eval_on_selector_all('.live .face', 'all => all.map((o) => o.dataset.track)')
     assert len(set(numbers)) == 2
     expect(site.page.locator('.live .chip').first).to_contain_text('happy')
     expect(site.page.locator('.figures')).to_contain_text('frames a second')
     frames = int(site.figures()['frames'])
     site.shot('camera_two')
-    time.sleep(2)
-    assert int(site.figures()['frames']) > frames
+    site.frames(frames + 20)
     assert site.page.eval_on_selector_all('.live .face', 'all => all.map((o) => o.dataset.track)') == numbers
     pixels = site.page.evaluate("""() => { const o = document.querySelector('.layer');
         return o.getContext('2d').getImageData(0, 0, o.width, o.height).data.filter((v, i) => i % 4 === 3 && v).length; }""")

@@ -122,18 +122,18 @@ def test_a_batch_goes_on_past_bad_files_and_reports_them(tmp_path, sample):
     assert [o.name for o in (tmp_path/'out').iterdir()] == ['good_faces.jpg']
 
 
-def test_wrong_options_on_the_command_line(tmp_path, sample):
+def test_wrong_options_on_the_command_line(tmp_path, sample, command):
     assert one_sentence(fer_nb('predict', tmp_path/'none.jpg'), 'none.jpg does not exist')
     assert one_sentence(fer_nb('predict', sample, '--model', 'resnet9000'), 'resnet9000', 'lenet')
     assert one_sentence(fer_nb('predict', sample, '--detector', 'eyes'), 'eyes', 'haar')
     assert one_sentence(fer_nb('predict', sample, '--shape', 'star'), 'star')
     assert one_sentence(fer_nb('predict', sample, '--csv', tmp_path/'no/folder.csv'), 'does not exist')
     assert one_sentence(fer_nb('predict', tmp_path), 'holds no pictures')
-    assert one_sentence(fer_nb('data', 'audit', tmp_path/'none'), 'does not exist')
-    assert one_sentence(fer_nb('train', '--data', tmp_path/'none', '--arch', 'lenet'), 'does not exist')
-    assert one_sentence(fer_nb('train', '--data', tmp_path, '--recipe', 'vgg'), 'vgg', 'lenet')
-    assert one_sentence(fer_nb('evaluate', '--data', tmp_path/'none'), 'does not exist')
-    assert one_sentence(fer_nb('export', '--run', tmp_path, '--data', tmp_path), 'not a training run')
+    assert one_sentence(command('data', 'audit', tmp_path/'none'), 'does not exist')
+    assert one_sentence(command('train', '--data', tmp_path/'none', '--arch', 'lenet'), 'does not exist')
+    assert one_sentence(command('train', '--data', tmp_path, '--recipe', 'vgg'), 'vgg', 'lenet')
+    assert one_sentence(command('evaluate', '--data', tmp_path/'none'), 'does not exist')
+    assert one_sentence(command('export', '--run', tmp_path, '--data', tmp_path), 'not a training run')
 
 
 def test_a_model_without_its_card_or_with_a_changed_byte(tmp_path, sample):

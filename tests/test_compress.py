@@ -1,9 +1,4 @@
 "Pruning reaches its share and keeps it; the table measures the files themselves."
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -16,8 +11,6 @@ from fer_nb.training.faces import drawn_faces
 from fer_nb.training.models import build
 from fer_nb.training.recipes import Recipe
 from fer_nb.training.train import train
-
-FER_NB = str(Path(sys.executable).parent/'fer-nb')
 
 
 @pytest.fixture(scope='module')
@@ -67,18 +60,16 @@ def test_bad_arguments(run, faces, tmp_path):
         model.fit(faces.images[:28, ..., None].astype(np.float32), faces.targets()[:28], verbose=0, callbacks=[Prune(.5)])
 
 
-def test_the_command(run, tmp_path):
+def test_the_command(run, tmp_path, command):
     faces = drawn_faces(350)
     for i,image in enumerate(faces.images):
         path = tmp_path/'data'/('train' if faces.split[i] == 'train' else 'PublicTest')/faces.names[faces.labels[i]]/f"{'Training' if faces.split[i] == 'train' else 'PublicTest'}_{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), image)
-    env = os.environ | {'COLUMNS': '200', 'TF_CPP_MIN_LOG_LEVEL': '3'}
-    go = lambda *o: subprocess.run([FER_NB, *map(str, o)], capture_output=True, text=True, env=env)
-    assert go('train', '--arch', 'lenet', '--data', tmp_path/'data', '--epochs', '1', '--out', tmp_path/'r', '--quiet').returncode == 0
-    r = go('prune', '--run', tmp_path/'r', '--data', tmp_path/'data', '--share', '.5', '--epochs', '1', '--table', tmp_path/'t.md', '--quiet')
+    assert command('train', '--arch', 'lenet', '--data', tmp_path/'data', '--epochs', '1', '--out', tmp_path/'r', '--quiet').returncode == 0
+    r = command('prune', '--run', tmp_path/'r', '--data', tmp_path/'data', '--share', '.5', '--epochs', '1', '--table', tmp_path/'t.md', '--quiet')
     assert r.returncode == 0, r.stderr
     table = (tmp_path/'t.md').read_text()
     assert table.count('\n| r') == 6 and 'float16' in table and '50%' in table
-    r = go('save', '--run', tmp_path/'r', '--out', tmp_path/'r.keras')
+    r = command('save', '--run', tmp_path/'r', '--out', tmp_path/'r.keras')
     assert r.returncode == 0 and 'answers the same' in r.stdout, r.stderr

@@ -1,6 +1,5 @@
 "A student learns from teachers that fit it, goes on where it was killed, and becomes a model like any other."
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -71,16 +70,14 @@ def test_a_mean_that_is_worse_than_its_members_is_refused(faces, teachers, tmp_p
 def test_a_killed_student_goes_on(faces, teachers, tmp_path):
     code = ("import sys; from fer_nb.training.distill import *; from fer_nb.training.recipes import Recipe; from fer_nb.training.faces import drawn_faces\n"
             "distill(Recipe('lenet', epochs=5, batch=28), drawn_faces(420), sys.argv[1], sys.argv[2:], verbose=0)")
-    command = [sys.executable, '-c', code, str(tmp_path/'s'), *map(str, teachers)]
-    env, history = os.environ | {'TF_CPP_MIN_LOG_LEVEL': '3'}, tmp_path/'s/history.csv'
-    p = subprocess.Popen(command, env=env)
+    history = tmp_path/'s/history.csv'
+    p = subprocess.Popen([sys.executable, '-c', code, str(tmp_path/'s'), *map(str, teachers)])
     deadline = time.time() + 240
     while time.time() < deadline and p.poll() is None and not (history.exists() and len(history.read_text().splitlines()) > 2): time.sleep(.02)
     assert p.poll() is None, 'it ended before it could be killed'
     p.send_signal(signal.SIGKILL); p.wait()
-    subprocess.run(command, env=env, check=True)
-    whole = distill(Recipe('lenet', epochs=5, batch=28), faces, tmp_path/'whole', teachers, verbose=0).history
-    again = read_history(history)
+    again, whole = (distill(Recipe('lenet', epochs=5, batch=28), faces, tmp_path/o, teachers, verbose=0).history
+                    for o in ('s', 'whole'))
     assert again['epoch'] == [1, 2, 3, 4, 5] and np.allclose(again['val_loss'], whole['val_loss'], rtol=.02)
 
 
@@ -98,7 +95,7 @@ def test_teachers_that_do_not_fit_are_named(faces, teachers, tmp_path):
     assert not (tmp_path/'x').exists()
 
 
-def test_the_command(tmp_path):
+def test_the_command(tmp_path, command):
     import cv2
     for split,name in (('train', 'train'), ('public', 'validation')):
         part = drawn_faces(140).of(split)
@@ -106,14 +103,12 @@ def test_the_command(tmp_path):
             path = tmp_path/'data'/name/part.names[label]/f'{i}.png'
             path.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(path), image)
-    program = [os.path.join(os.path.dirname(sys.executable), 'fer-nb')]
     common = ['--data', str(tmp_path/'data'), '--epochs', '1', '--batch', '16', '--validation', 'validation', '--quiet']
-    run = lambda *o: subprocess.run([*program, *map(str, o)], capture_output=True, text=True, env=os.environ | {'COLUMNS': '200'})
-    assert run('train', '--arch', 'lenet', '--out', tmp_path/'t', *common).returncode == 0
-    done = run('distill', '--recipe', 'lenet', '--teacher', tmp_path/'t', '--out', tmp_path/'s', '--export', tmp_path/'m', *common)
+    assert command('train', '--arch', 'lenet', '--out', tmp_path/'t', *common).returncode == 0
+    done = command('distill', '--recipe', 'lenet', '--teacher', tmp_path/'t', '--out', tmp_path/'s', '--export', tmp_path/'m', *common)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path/'m/s.json').read_text())['command'].startswith('fer-nb distill')
-    mean = run('average', '--run', tmp_path/'t', '--run', tmp_path/'t', '--data', tmp_path/'data', '--out', tmp_path/'a', '--export', tmp_path/'m')
+    mean = command('average', '--run', tmp_path/'t', '--run', tmp_path/'t', '--data', tmp_path/'data', '--out', tmp_path/'a', '--export', tmp_path/'m')
     assert mean.returncode == 0 and '2 runs averaged' in mean.stdout and (tmp_path/'m/a.tflite').is_file(), mean.stderr
-    wrong = run('distill', '--recipe', 'lenet', '--teacher', tmp_path/'nowhere', '--out', tmp_path/'w', *common)
+    wrong = command('distill', '--recipe', 'lenet', '--teacher', tmp_path/'nowhere', '--out', tmp_path/'w', *common)
     assert wrong.returncode == 2 and 'is not a training run' in wrong.stderr and 'Traceback' not in wrong.stderr

@@ -1,6 +1,5 @@
 "A search that is killed goes on, and says what it found."
 import csv
-import os
 import signal
 import subprocess
 import sys
@@ -33,19 +32,18 @@ def data(tmp_path_factory):
     return root
 
 
-def test_killed_in_a_trial_it_goes_on(data, tmp_path):
+def test_killed_in_a_trial_it_goes_on(data, tmp_path, command):
     out = tmp_path/'s'
-    command = [FER_NB, 'sweep', '--data', data, '--arch', 'lenet', '--epochs', '6', '--batch', '28', '--trials', '4', '--over', 'rate=0.0003:0.01',
+    arguments = ['sweep', '--data', data, '--arch', 'lenet', '--epochs', '6', '--batch', '28', '--trials', '4', '--over', 'rate=0.0003:0.01',
                '--over', 'augment=none,light', '--over', 'dropout=0.0:0.5', '--out', out, '--plot', tmp_path/'s.png']
-    env = os.environ | {'COLUMNS': '200', 'TF_CPP_MIN_LOG_LEVEL': '3'}
-    p = subprocess.Popen(list(map(str, command)), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    p = subprocess.Popen([FER_NB, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     runs = lambda: sorted(o.parent for o in out.glob('*/history.csv'))
     deadline = time.time() + 240
     while time.time() < deadline and p.poll() is None and len(runs()) < 2: time.sleep(.02)
     assert p.poll() is None, 'it ended before it could be killed'
     p.send_signal(signal.SIGKILL); p.wait()
     begun = runs()
-    r = subprocess.run(list(map(str, command)), env=env, capture_output=True, text=True)
+    r = command(*arguments)
     assert r.returncode == 0, r.stderr
     rows = list(csv.DictReader((out/'sweep.csv').open()))
     assert len(rows) == 4 and set(begun) <= {out/o['folder'] for o in rows}          # the killed trial was finished, not lost
@@ -56,12 +54,12 @@ def test_killed_in_a_trial_it_goes_on(data, tmp_path):
     assert cv2.imread(str(tmp_path/'s.png')).shape[1] > 600 and '| accuracy |' in r.stdout
 
 
-def test_wrong_settings_are_named(data, tmp_path):
+def test_wrong_settings_are_named(data, tmp_path, command):
     for text in ('rate', 'rate=2:1', 'rate=', '=1:2'):
         with pytest.raises(FerError, match='no range and no list'): parse_space([text])
     faces = drawn_faces(70)
     for space,words in (({'depth': (1, 3)}, 'no setting depth'), ({'augment': ['wild']}, "no augmentation 'wild'"), ({'seed': [1, 2]}, 'no setting seed')):
         with pytest.raises(FerError, match=words): sweep(Recipe('lenet', epochs=1), faces, tmp_path/'x', 1, space)
     assert not (tmp_path/'x').exists()
-    r = subprocess.run([FER_NB, 'sweep', '--data', str(data), '--arch', 'lenet', '--over', 'rate=9', '--trials', '0', '--out', str(tmp_path/'x')], capture_output=True, text=True)
+    r = command('sweep', '--data', data, '--arch', 'lenet', '--over', 'rate=9', '--trials', 0, '--out', tmp_path/'x')
     assert r.returncode == 2 and 'trials is 0' in r.stderr and 'Traceback' not in r.stderr

@@ -1,16 +1,19 @@
 "The tools that `make` calls."
+import os
+import re
+import shutil
+import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
-
 from conftest import ROOT
 
 pytest.importorskip('nbclient')
 sys.path.insert(0, str(ROOT/'tools'))
-import nbformat.v4 as v4  # noqa: E402
-
 import check_notebooks  # noqa: E402
 import common  # noqa: E402
+import nbformat.v4 as v4  # noqa: E402
 import notebooks as executor  # noqa: E402
 import readme  # noqa: E402
 
@@ -59,3 +62,70 @@ def test_readme_links_and_hidden_cells():
     text = readme.markdown(nb)
     assert 'secret' not in text and 'quiet' not in text and '#|' not in text
     assert 'out' in text and 'loud' in text and text.startswith('# T')
+
+
+# -- The hooks that `make hooks` installs
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    "A repository with the tools, in which `git` and `hooks` can be called; people's own settings are out of sight."
+    for k, v in dict(HOME=tmp_path, GIT_CONFIG_GLOBAL=tmp_path/'none', GIT_CONFIG_NOSYSTEM=1,
+                     PATH=f"{common.BIN}{os.pathsep}{os.environ['PATH']}").items(): monkeypatch.setenv(k, str(v))
+    for k in [k for k in os.environ if re.match('GIT_(DIR|INDEX|WORK|COMMON)', k)]: monkeypatch.delenv(k)
+    shutil.copytree(ROOT/'tools', tmp_path/'clone/tools', ignore=shutil.ignore_patterns('__pycache__'))
+    shutil.copy(ROOT/'pyproject.toml', tmp_path/'clone')
+    def git(*arguments, cwd=tmp_path/'clone', code=0):
+        names = '-c', 'user.name=A', '-c', 'user.email=a@example.org'
+        r = subprocess.run(['git', *names, *arguments], cwd=cwd, capture_output=True, text=True)
+        assert (r.returncode != 0) == code, r.stdout + r.stderr
+        return r.stdout + r.stderr
+    def hooks(cwd=tmp_path/'clone'):
+        r = subprocess.run([sys.executable, cwd/'tools/hooks.py'], cwd=cwd, capture_output=True, text=True)
+        assert r.returncode == 0, r.stdout + r.stderr
+        return r.stdout
+    git('init', '-q')
+    git('add', '.')
+    git('commit', '-qm', 'tools')
+    return SimpleNamespace(path=tmp_path/'clone', git=git, hooks=hooks)
+
+
+def test_the_hook_reads_what_is_committed_and_nothing_else(clone):
+    file, git = clone.path/'a b.py', clone.git
+    clone.hooks()
+    assert 'nbdev_trust' in (clone.path/'.git/hooks/post-merge').read_text()
+    assert git('config', 'include.path').strip() == '../.gitconfig'
+    file.write_text('import os\n')
+    git('add', '.')
+    file.write_text('x = 1\n')                                          # not staged
+    assert '`os` imported but unused' in git('commit', '-qm', 'bad', code=1)
+    git('add', '.')
+    file.write_text('import os\n')                                      # nor this
+    git('commit', '-qm', 'good')
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(f"x = '{'long'*40}'")])
+    executor.nbformat.write(notebook, clone.path/'n.ipynb')
+    git('add', 'n.ipynb')
+    assert 'E501' in git('commit', '-qm', 'bad', code=1)
+    git('commit', '-qnm', 'in spite of it')                             # --no-verify
+    file.unlink()
+    git('commit', '-qam', 'what is deleted has no style')
+
+
+def test_worktrees_and_a_hooks_path_have_the_hooks_and_own_ones_stay(clone, tmp_path):
+    git, tree = clone.git, tmp_path/'tree'
+    git('worktree', 'add', '-q', str(tree))
+    clone.hooks(tree)                                                   # nbdev cannot do that by itself
+    for where in (clone.path, tree):
+        (where/'bad.py').write_text('import os\n')
+        git('add', 'bad.py', cwd=where)
+        assert 'F401' in git('commit', '-qm', 'bad', cwd=where, code=1)
+    git('config', 'core.hooksPath', 'my hooks')
+    git('commit', '-qm', 'nothing is called')
+    clone.hooks()
+    (clone.path/'bad.py').write_text('import re\n')
+    assert 'F401' in git('commit', '-qam', 'bad', code=1)
+    assert 'nbdev_trust' in (clone.path/'my hooks/post-merge').read_text()
+    own = clone.path/'my hooks/pre-commit'
+    own.write_text('#!/bin/sh\necho mine\n')
+    assert 'stays as it is' in clone.hooks() and own.read_text() == '#!/bin/sh\necho mine\n'
+    assert 'mine' in git('commit', '-qam', 'own')

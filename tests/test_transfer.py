@@ -1,7 +1,4 @@
 "Labels of one's own: from a shipped model, or from a network of keras.applications, by command and to the recogniser."
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -18,13 +15,14 @@ from fer_nb.training.runs import Run
 from fer_nb.training.transfer import finetune, pretrained
 from fer_nb.inference.zoo import list_models, load_model, read_card
 
-FER_NB = str(Path(sys.executable).parent/'fer-nb')
-
-
-def fer_nb(*args, code=0):
-    r = subprocess.run([FER_NB, *map(str, args)], capture_output=True, text=True, env=os.environ | {'COLUMNS': '200', 'TF_CPP_MIN_LOG_LEVEL': '3'})
-    assert r.returncode == code, r.stdout + r.stderr
-    return r.stdout + r.stderr
+@pytest.fixture
+def fer_nb(command):
+    "What a command says; it is to end with `code`."
+    def run(*args, code=0):
+        r = command(*args)
+        assert r.returncode == code, r.stdout + r.stderr
+        return r.stdout + r.stderr
+    return run
 
 
 @pytest.fixture(scope='module')
@@ -50,7 +48,7 @@ def test_every_shipped_model_can_be_trained_on(card):
     assert (own == shipped).mean() > .85                                        # one is int8; drawn faces are at its limits
 
 
-def test_a_shipped_model_learns_the_labels_of_a_folder(folder, tmp_path):
+def test_a_shipped_model_learns_the_labels_of_a_folder(folder, tmp_path, fer_nb):
     command = ['finetune', '--data', folder, '--model', 'lenet', '--out', tmp_path/'run', '--epochs', '6', '--head-epochs', '4', '--rate', '1e-3',
                '--export', tmp_path/'models', '--quiet']
     fer_nb(*command)
@@ -79,7 +77,7 @@ def test_the_rest_stays_frozen_while_the_head_learns(folder, tmp_path):
     assert moved(start, head) == [False]*4 and moved(start, whole) == [False]*3 + [True]
 
 
-def test_a_backbone_is_trained_end_to_end(folder, tmp_path):
+def test_a_backbone_is_trained_end_to_end(folder, tmp_path, fer_nb):
     keras.utils.set_random_seed(0)
     mine = keras.applications.MobileNetV3Small(weights=None, include_top=False, input_shape=(48, 48, 3), pooling='avg')
     mine.save_weights(tmp_path/'mine.weights.h5')
@@ -105,7 +103,7 @@ def test_the_backbones_take_a_step_and_are_exported(name, tmp_path):
     assert parity(net, to_litert(net, tmp_path/'m.tflite'), faces.images)['max_difference'] < 1e-3
 
 
-def test_what_does_not_fit_is_named_in_one_sentence(folder, tmp_path, monkeypatch):
+def test_what_does_not_fit_is_named_in_one_sentence(folder, tmp_path, monkeypatch, fer_nb):
     (tmp_path/'broken.weights.h5').write_bytes(b'no weights')
     for options,words in ((('--weights', tmp_path/'broken.weights.h5'), 'does not fit MobileNetV3Small'), (('--weights', tmp_path/'none.h5'), 'is no file'),
                           (('--backbone', 'ResNet9000', '--weights', 'none'), "no network 'ResNet9000'")):

@@ -163,9 +163,18 @@ def test_the_annotated_film_keeps_the_sound_and_can_be_played_by_browsers(walk, 
     assert t['frame'].to_pylist() == list(range(30, 75)) and set(t['label'].to_pylist()) == {'happy'}
 
 
+@pytest.fixture(scope='module')
+def long(head, tmp_path_factory):
+    "A film of 900 frames, and the table of one who reads it without a break."
+    folder = tmp_path_factory.mktemp('long')
+    film = write(folder/'long.mp4', (scene([(head, 20 + i % 400, 140)]) for i in range(900)))
+    read_video(film, csv=folder/'whole.csv')
+    return film, (folder/'whole.csv').read_text()
+
+
 @pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_it_goes_on_and_gives_the_same(walk, head, tmp_path, how):
-    long = write(tmp_path/'long.mp4', (scene([(head, 20 + i % 400, 140)]) for i in range(900)))
+def test_killed_it_goes_on_and_gives_the_same(long, tmp_path, how):
+    long, whole = long
     command = [FER_NB, 'video', str(long), '--csv', str(tmp_path/'t.csv'), '--out', str(tmp_path/'o.mp4')]
     p, state = subprocess.Popen(command, stderr=subprocess.PIPE, text=True), tmp_path/'o.mp4.parts/state.json'
     deadline = time.time() + 120
@@ -180,8 +189,7 @@ def test_killed_it_goes_on_and_gives_the_same(walk, head, tmp_path, how):
         assert sum(1 for _ in Video(tmp_path/'o.mp4').frames()) == len(part)
     said = subprocess.run(command, capture_output=True, text=True, check=True)
     assert '900 frames' in said.stdout and not (tmp_path/'o.mp4.parts').exists()
-    read_video(long, csv=tmp_path/'whole.csv')
-    assert (tmp_path/'t.csv').read_text() == (tmp_path/'whole.csv').read_text()
+    assert (tmp_path/'t.csv').read_text() == whole
     assert sum(1 for _ in Video(tmp_path/'o.mp4').frames()) == 900
 
 

@@ -1,8 +1,10 @@
 "Where a Chromium is that the tests can drive; if there is none, it is installed. Called alone it prints the path."
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome', 'microsoft-edge')
@@ -10,10 +12,10 @@ MAC = '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome'
 
 
 def playwrights():
-    "The path of the Chromium that Playwright installed, or None."
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as p: path = p.chromium.executable_path
-    return path if Path(path).is_file() else None
+    "The path of the Chromium that Playwright installed, or None; another process asks: Playwright runs once in each."
+    code = "from playwright.sync_api import sync_playwright as p\nwith p() as o: print(o.chromium.executable_path)"
+    path = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip()
+    return path if path and Path(path).is_file() else None
 
 
 def present():
@@ -28,20 +30,28 @@ def present():
 def install():
     "One installer after the other: Playwright's own, which needs no rights, then the package manager's."
     sudo = [] if os.name == 'nt' or os.getuid() == 0 else ['sudo', '-n']
-    apt = [] if not shutil.which('apt-get') else [[*sudo, 'apt-get', 'update', '-qq'], [*sudo, 'apt-get', 'install', '-qq', '-y', 'chromium']]
-    for command in [[sys.executable, '-m', 'playwright', 'install', 'chromium'], *apt]:
+    apt = ['update'], ['install', '-y', 'chromium']
+    commands = [[sys.executable, '-m', 'playwright', 'install', 'chromium']]
+    if shutil.which('apt-get'): commands += [[*sudo, 'apt-get', '-qq', *o] for o in apt]
+    quiet = dict.fromkeys(('stdin', 'stdout', 'stderr'), subprocess.DEVNULL)
+    env = os.environ | {'DEBIAN_FRONTEND': 'noninteractive'}
+    for command in commands:
         print(f"No Chromium here; trying: {' '.join(command)}", file=sys.stderr, flush=True)
-        try: subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=600,
-                            env=os.environ | {'DEBIAN_FRONTEND': 'noninteractive'})
+        try: subprocess.run(command, check=False, timeout=600, env=env, **quiet)
         except (OSError, subprocess.TimeoutExpired): continue
         if path := present(): return path
     return None
 
 
+@cache
 def chromium():
     "The path of a Chromium; exits with a sentence if there is none and none can be installed."
-    path = present() or install()
-    if not path: sys.exit("The tests of the dashboard need a Chromium: install one, and name it in the variable CHROMIUM if it is not found.")
+    with open(Path(sys.prefix)/'chromium.lock', 'w') as lock:  # of two test workers, one installs
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        path = present() or install()
+    if not path:
+        sys.exit("The tests of the dashboard need a Chromium: install one, "
+                 "and name it in the variable CHROMIUM if it is not found.")
     return path
 
 

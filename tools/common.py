@@ -5,10 +5,11 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from shutil import copytree, ignore_patterns, copy
+from shutil import copy, copytree, ignore_patterns
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+CORES = min(4, len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1)
 
 # The rooms of the package from the ground up, and the folders of their notebooks
 ROOMS = ('', 'inference', 'video', 'training', 'apps', 'bench', 'cli')

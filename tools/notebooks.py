@@ -11,11 +11,10 @@ import time
 from configparser import ConfigParser
 
 import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-
 from check_notebooks import problems
 from common import BIN, ROOT, directives, notebooks
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 settings = ConfigParser(delimiters=['='])
 settings.read(ROOT/'settings.ini', encoding='utf-8')
@@ -33,7 +32,7 @@ class Client(NotebookClient):
 
 
 def tidy(nb):
-    "Drop stderr, and what shows widgets (they live as long as their kernel); returns the warnings among what is dropped."
+    "Drop stderr, and what shows widgets (they live as long as their kernel); returns the warnings that it drops."
     view, warned = 'application/vnd.jupyter.widget-view+json', []
     for cell in nb.cells:
         for o in cell.get('outputs', []):

@@ -1,8 +1,8 @@
 """Makes the environment of the benchmark's peer, the package `fer`: python tools/peer.py [FOLDER] [--python PYTHON].
 
-FOLDER is .peers/fer in the checkout by default; call it again to repair one. It takes 7.5 GB, most of it CUDA: fer asks for
-facenet-pytorch, which asks for a PyTorch below 2.3, and pip takes that from PyPI with CUDA even where a CPU build of a
-newer PyTorch is installed. It is the environment that `pip install fer` gives, plus a setuptools that still has
+FOLDER is .peers/fer in the checkout by default; call it again to repair one. It takes 7.5 GB, most of it CUDA: fer asks
+for facenet-pytorch, which asks for a PyTorch below 2.3, and pip takes that from PyPI with CUDA even where a CPU build
+of a newer PyTorch is installed. It is the environment that `pip install fer` gives, plus a setuptools that still has
 pkg_resources, without which fer does not start."""
 import argparse
 import shutil
@@ -18,17 +18,18 @@ GIGABYTES = 16  # pip unpacks beside what it has downloaded
 
 def said(command):
     "Exit code and last line of a command, whose errors come with its output."
-    done = subprocess.run([str(o) for o in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          errors='replace')
+    done = subprocess.run([str(o) for o in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors='replace')
     lines = done.stdout.strip().splitlines()
     return done.returncode, lines[-1] if lines else ''
 
 
 def version(python):
     "(major, minor) of a Python, or a sentence's end."
+    remedy = "name a Python 3.10, 3.11 or 3.12 with --python"
     try: code, line = said([python, '-c', 'import sys; print(*sys.version_info[:2])'])
-    except OSError as e: sys.exit(f"{python} cannot be started ({e.strerror}): name a Python 3.10, 3.11 or 3.12 with --python.")
-    if code: sys.exit(f"{python} is no Python that works ({line}): name a Python 3.10, 3.11 or 3.12 with --python.")
+    except OSError as e: sys.exit(f"{python} cannot be started ({e.strerror}): {remedy}.")
+    if code: sys.exit(f"{python} is no Python that works ({line}): {remedy}.")
     return tuple(map(int, line.split()))
 
 
@@ -42,31 +43,35 @@ def make(folder, python):
     "The environment's Python, with everything in it."
     print(f"{folder}: an empty environment", flush=True)
     code, line = said([python, '-m', 'venv', folder])
-    if code: sys.exit(f"The environment {folder} cannot be made ({line}): on Debian and Ubuntu the package python3-venv is needed.")
+    if code: sys.exit(f"The environment {folder} cannot be made ({line}): Debian and Ubuntu need python3-venv for it.")
     inside = folder/('Scripts/python.exe' if sys.platform == 'win32' else 'bin/python')
     print(f"{folder}: {' '.join(PACKAGES)} and what they need, several GB, ten minutes", flush=True)
     code, line = said([inside, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', *PACKAGES])
-    if code: sys.exit(f"pip cannot install {PACKAGES[0]} ({line}): see that the package index can be reached, then call this again.")
+    if code:
+        sys.exit(f"pip cannot install {PACKAGES[0]} ({line}): see that the package index is in reach, then try again.")
     return inside
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('folder', nargs='?', type=Path, default=ROOT/'.peers/fer', help=".peers/fer in the checkout by default")
-    parser.add_argument('--python', default=sys.executable, help="a Python 3.10, 3.11 or 3.12; this one by default")
+    parser.add_argument('folder', nargs='?', type=Path, default=ROOT/'.peers/fer', help="default: .peers/fer here")
+    parser.add_argument('--python', default=sys.executable, help="a Python 3.10, 3.11 or 3.12; default: this one")
     args = parser.parse_args()
     folder, found = args.folder.resolve(), version(args.python)
     if not (3, 10) <= found <= (3, 12):
-        sys.exit(f"fer's PyTorch exists for Python 3.10 to 3.12, and {args.python} is {'.'.join(map(str, found))}: name another with --python.")
+        sys.exit(f"fer's PyTorch exists for Python 3.10 to 3.12, and {args.python} is {'.'.join(map(str, found))}: "
+                 "name another with --python.")
     if folder.exists() and any(folder.iterdir()) and not (folder/'pyvenv.cfg').is_file():
         sys.exit(f"{folder} holds something else: name an empty folder, or one that does not exist.")
     if (room := free(folder)) < GIGABYTES and not (folder/'pyvenv.cfg').is_file():
-        sys.exit(f"{folder} would need {GIGABYTES} GB while it is made, and {room:.0f} are free: name a folder on another disk.")
+        sys.exit(f"{folder} needs {GIGABYTES} GB while it is made, and {room:.0f} are free: "
+                 "name a folder on another disk.")
     inside = make(folder, args.python)
     code, line = said([inside, WORKER, '--check'])
     if code: sys.exit(f"{inside} cannot run fer ({line}): delete {folder} and call this again.")
     size = sum(o.lstat().st_size for o in folder.rglob('*') if o.is_file())
-    print(f"{folder}: {line}, {size/1e9:.1f} GB; the benchmark takes it with --peer {folder}, and by default in .peers/fer")
+    print(f"{folder}: {line}, {size/1e9:.1f} GB; "
+          f"the benchmark takes it with --peer {folder}, and by default in .peers/fer")
 
 
 if __name__ == '__main__': main()

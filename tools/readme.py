@@ -4,9 +4,8 @@ import re
 import sys
 
 import nbformat
-from nbconvert import MarkdownExporter
-
 from common import ROOT, directives, notebooks
+from nbconvert import MarkdownExporter
 
 INDEX = ROOT/'nbs/index.ipynb'
 NOTE = '<!-- Written by tools/readme.py from nbs/index.ipynb: edit that, then call `make export`. -->\n\n'

@@ -40,7 +40,8 @@ def build(tmp):
 def contents(wheel):
     "The wheel carries every model with its card, the static files, the page, and nothing else."
     names = set(zipfile.ZipFile(wheel).namelist())
-    wanted = {f'fer_nb/shipped/{p.name}' for p in (ROOT/'models').iterdir() if p.suffix in ('.tflite', '.json', '.csv') or p.name.endswith('.weights.npz')}
+    wanted = {f'fer_nb/shipped/{p.name}' for p in (ROOT/'models').iterdir()
+              if p.suffix in ('.tflite', '.json', '.csv') or p.name.endswith('.weights.npz')}
     wanted |= {'fer_nb/page/app.ipynb'}
     wanted |= {str(p.relative_to(ROOT)) for p in (ROOT/'fer_nb').rglob('*')
                if p.is_file() and '__pycache__' not in p.parts and p.name[0] != '.'}

@@ -84,7 +84,8 @@ def compile_model(
     if recipe.weight_decay: optimizer.exclude_from_weight_decay(var_names=['bias', 'gamma', 'beta'])
     on_cpu = keras.backend.backend() == 'tensorflow' and not _has_gpu()
     loss = keras.losses.CategoricalCrossentropy(from_logits, label_smoothing=recipe.smoothing)
-    model.compile(optimizer, loss, metrics=['accuracy'], weighted_metrics=[], jit_compile=False if on_cpu else 'auto')
+    accuracy = keras.metrics.CategoricalAccuracy('accuracy')
+    model.compile(optimizer, loss, metrics=[accuracy], weighted_metrics=[], jit_compile=False if on_cpu else 'auto')
     return model
 
 def _has_gpu():

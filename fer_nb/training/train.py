@@ -100,6 +100,8 @@ def train(
     if distillation and distillation.once: learn, distillation = distillation.taught(learn, folder, verbose), None
     batches = _Batches(learn, recipe, state['epoch'])
     model = _model(folder, recipe, state, len(faces.names), len(batches), distillation, start)
+    # TensorFlow traces a first step that creates variables twice: half the time of a short run
+    if not model.optimizer.built: model.optimizer.build(model.trainable_variables)
     model.fit(batches, epochs=recipe.epochs, initial_epoch=state['epoch'], shuffle=False, verbose=verbose,
               validation_data=(check.images[..., None].astype(np.float32), check.targets()), validation_batch_size=256,
               callbacks=[*callbacks, *run_callbacks(folder, recipe, state)])

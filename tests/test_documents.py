@@ -31,6 +31,7 @@ import documents  # noqa: E402
 import installed  # noqa: E402
 
 STEPS = documents.everything()
+pytestmark = pytest.mark.xdist_group('documents')      # they share a process, and one step leads to the next
 
 # Added to a command by its name, since the last of two values counts; and why.
 QUICK = {
@@ -305,7 +306,8 @@ def walk(python, worker, prepared, finished_run, tmp_path_factory):
 
 def test_what_runs_is_the_installed_wheel(python, worker, prepared):
     site = str(python.parent.parent)
-    code, said = worker.ask(prepared, space='x', code='import fer_nb, fer_nb.cli.main as m; print(fer_nb.__file__, m.__file__)')
+    code, said = worker.ask(prepared, space='x', code='import fer_nb; from fer_nb.cli import main; '
+                                                      'print(fer_nb.__file__, main.__file__)')
     assert code == 0 and [site in o for o in said.split()] == [True, True], said
     said = installed.run(python, '-c', 'import fer_nb; print(fer_nb.__file__)', cwd=prepared)
     assert site in said and str(ROOT/'fer_nb') not in said

@@ -8,16 +8,14 @@ import cv2
 import numpy as np
 import psutil
 import pytest
-
 from conftest import ROOT
 
 pytest.importorskip('voila')
 pytest.importorskip('playwright')
 sys.path.insert(0, str(ROOT/'tools'))
-from playwright.sync_api import expect  # noqa: E402
-
 import browser as browsers  # noqa: E402
 import fake_camera  # noqa: E402
+from playwright.sync_api import expect  # noqa: E402
 
 OUTPUT = ROOT/'test-output'
 FAKE = ['--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream']
@@ -50,7 +48,8 @@ def chromium(playwright, tmp_path_factory):
 class Site:
     "A page and what went wrong on it."
     def __init__(self, browser, url, **options):
-        self.context = browser.new_context(accept_downloads=True, **({'viewport': dict(width=1440, height=900)} | options))
+        options = {'viewport': dict(width=1440, height=900)} | options
+        self.context = browser.new_context(accept_downloads=True, **options)
         self.context.set_default_timeout(SLOW)
         self.context.add_init_script(WATCH)
         self.page, self.errors, self.hosts = self.context.new_page(), [], set()
@@ -140,7 +139,7 @@ def test_the_page_opens_complete_and_asks_no_other_host(chromium, server, width,
     assert 'fer_nb' in site.page.title()
     for tab in ('About', 'Camera', 'Photo'):
         site.page.click(f'role=tab[name={tab}]')
-        assert site.page.evaluate('document.scrollingElement.scrollWidth <= innerWidth'), f'{tab} is wider than the page'
+        assert site.page.evaluate('document.scrollingElement.scrollWidth <= innerWidth'), f'{tab} is too wide'
         site.page.wait_for_timeout(200)
         site.shot(f'{tab.lower()}_{width}')
     site.page.click('text=Try the sample photo')
@@ -191,8 +190,9 @@ def test_a_model_with_labels_of_its_own(chromium, tmp_path):
     from fer_nb.inference.zoo import load_model
     card = load_model('lenet').card
     about = json.loads(card.path.read_text().replace('"happy"', '"joy"').replace('"neutral"', '"contempt"'))
-    about['evaluation']['uncertain']['threshold'] = .999                            # so is hardly any answer sure enough
-    (tmp_path/'mine.json').write_text(json.dumps(about | dict(name='mine', file=about['file'] | dict(name='mine.tflite'))))
+    about['evaluation']['uncertain']['threshold'] = .999                         # so hardly any answer is sure enough
+    about |= dict(name='mine', file=about['file'] | dict(name='mine.tflite'))
+    (tmp_path/'mine.json').write_text(json.dumps(about))
     (tmp_path/'mine.tflite').write_bytes(card.model_path.read_bytes())
     with start(port=0, model=tmp_path/'mine.tflite') as server:
         site = Site(chromium, server.url)
@@ -277,8 +277,9 @@ def test_ten_at_once_with_broken_ones_among_them(site, sample, pictures, tmp_pat
     expect(site.page.locator('article')).to_have_count(0)
 
 
-@pytest.mark.parametrize('which, said', [('text', 'it holds text'), ('empty', '0 bytes'), ('svg', 'it holds SVG'), ('heic', 'it holds HEIC'),
-                                         ('broken', 'breaks off'), ('huge', '100 megapixels')])
+@pytest.mark.parametrize('which, said', [
+    ('text', 'it holds text'), ('empty', '0 bytes'), ('svg', 'it holds SVG'), ('heic', 'it holds HEIC'),
+    ('broken', 'breaks off'), ('huge', '100 megapixels')])
 def test_a_bad_file_gets_a_sentence_and_the_next_one_works(photos, sample, pictures, which, said):
     path, site = pictures[which], photos
     site.add(path)
@@ -326,8 +327,9 @@ def test_camera_follows_two_faces_and_starts_again(site):
     site.shot('camera_two')
     site.frames(frames + 20)
     assert site.page.eval_on_selector_all('.live .face', 'all => all.map((o) => o.dataset.track)') == numbers
-    pixels = site.page.evaluate("""() => { const o = document.querySelector('.layer');
-        return o.getContext('2d').getImageData(0, 0, o.width, o.height).data.filter((v, i) => i % 4 === 3 && v).length; }""")
+    pixels = site.page.evaluate("""() => {
+        const o = document.querySelector('.layer'), {data} = o.getContext('2d').getImageData(0, 0, o.width, o.height);
+        return data.filter((v, i) => i % 4 === 3 && v).length; }""")
     assert pixels > 1000                             # boxes are drawn over the video
     name, data = site.download('text=Snapshot')
     assert name.endswith('.png') and cv2.imdecode(np.frombuffer(data, np.uint8), 1).shape == (480, 640, 3)
@@ -379,8 +381,11 @@ def test_another_camera_can_be_chosen(playwright, server):
 
 
 def test_a_busy_camera_is_said_and_works_later(site):
-    site.page.evaluate("""() => { const d = navigator.mediaDevices, open = d.getUserMedia; let first = true;
-        d.getUserMedia = async (o) => { if (first) { first = false; throw new DOMException('', 'NotReadableError'); } return open(o); }; }""")
+    site.page.evaluate("""() => {
+        const d = navigator.mediaDevices, open = d.getUserMedia; let first = true;
+        d.getUserMedia = async (o) => {
+            if (first) { first = false; throw new DOMException('', 'NotReadableError'); }
+            return open(o); }; }""")
     site.page.click('role=tab[name=Camera]')
     site.page.click('role=button[name=Start]')
     expect(site.page.locator('.fer-nb-camera .message')).to_contain_text('busy')
@@ -424,12 +429,13 @@ def test_malformed_messages_are_answered_and_the_next_one_works(sample, caplog):
     from fer_nb.apps.widgets import CameraWidget, PhotoWidget
     photo, camera = PhotoWidget(), CameraWidget()
     good = cv2.imencode('.jpg', cv2.resize(cv2.imread(str(sample)), (640, 480)))[1].tobytes()
-    for content in (None, 'x', [], {}, {'id': 1}, {'id': 1, 'kind': 'nonsense'}, {'id': 1, 'kind': ['photo']}, {'id': 1, 'kind': 'photo'}):
+    for content in (None, 'x', [], {}, {'id': 1}, *({'id': 1, 'kind': o} for o in ('nonsense', ['photo'], 'photo'))):
         assert said(photo, content)['error'].endswith('.')
     for when in (None, 'noon', float('nan'), [1]):
         assert 'time' in said(camera, {'id': 2, 'kind': 'frame', 'time': when}, good)['error']
     tall = cv2.imencode('.jpg', np.zeros((5000, 3000), np.uint8))[1].tobytes()
-    for bad in (b'', b'nonsense', good[:500], tall): assert 'camera frame' in said(camera, {'id': 3, 'kind': 'frame', 'time': 1}, bad)['error']
+    for bad in (b'', b'nonsense', good[:500], tall):
+        assert 'camera frame' in said(camera, {'id': 3, 'kind': 'frame', 'time': 1}, bad)['error']
     answer = said(camera, {'id': 4, 'kind': 'frame', 'time': 2}, good)
     assert answer['id'] == 4 and [o['label'] for o in answer['faces']] == ['happy']
     answer = said(photo, {'id': 5, 'kind': 'photo', 'name': 'a.jpg'}, memoryview(sample.read_bytes()))
@@ -438,5 +444,7 @@ def test_malformed_messages_are_answered_and_the_next_one_works(sample, caplog):
 
 def test_the_kernel_imports_no_tensorflow():
     import subprocess
-    code = "import sys, fer_nb.apps.widgets; fer_nb.apps.widgets.Dashboard(); print([o for o in ('tensorflow', 'keras', 'matplotlib') if o in sys.modules])"
-    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+    code = ("import sys, fer_nb.apps.widgets; fer_nb.apps.widgets.Dashboard(); "
+            "print([o for o in ('tensorflow', 'keras', 'matplotlib') if o in sys.modules])")
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == '[]'

@@ -1,18 +1,21 @@
-"The benchmark: what it writes, what it refuses, and how it treats the peer, whose place a made-up `fer` takes here. No times are asserted."
+"""The benchmark: what it writes, what it refuses, and how it treats the peer, whose place a made-up `fer` takes here.
+No times are asserted."""
 import json
 import math
+import shutil
 import subprocess
 import sys
 
 import cv2
 import numpy as np
 import pytest
-
 from conftest import ROOT
-from fer_nb.bench.bench import QUICK, SECTIONS, bench, summary
+
+from fer_nb.bench.cases import QUICK
+from fer_nb.bench.measure import WORKER, Peer
+from fer_nb.bench.report import SECTIONS, bench, summary
 from fer_nb.core import FerError
 from fer_nb.emotions import EMOTIONS
-from fer_nb.bench.measure import WORKER, Peer
 from fer_nb.inference.zoo import DEFAULT, list_models
 
 ORDER = ('angry', 'disgust', 'fear', 'happy', 'sad', 'surprise', 'neutral')     # fer's
@@ -21,7 +24,7 @@ import cv2, numpy as np
 print("fer talks on stdout")
 ORDER = {!r}
 class FER:
-    "Answers by the brightness of a face, if it comes as fer's own network wants it; padded by ten pixels all are neutral."
+    "Answers by the brightness of a face, if it comes as fer's own network wants it; neutral where it is padded."
     def __init__(self, offsets=(10, 10)): self.offsets = offsets
     def _classify_emotions(self, faces):
         assert faces.shape[1:] == (64, 64) and faces.dtype == np.float32 and abs(faces).max() <= 1, faces.shape
@@ -60,11 +63,12 @@ def peer(tmp_path_factory): return environment(tmp_path_factory.mktemp('peer')/'
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    "Ten flat faces of each emotion in PublicTest, as bright as the made-up fer has it; PrivateTest holds none that can be read."
+    "Ten flat faces of each emotion in PublicTest, as bright as the made-up fer has it; PrivateTest holds none."
     folder = tmp_path_factory.mktemp('data')
     for i, emotion in enumerate(ORDER):
         (folder/'PublicTest'/emotion).mkdir(parents=True)
-        for k in range(10): cv2.imwrite(str(folder/'PublicTest'/emotion/f'{k}.png'), np.full((48, 48), round(i*255/6), np.uint8))
+        face = np.full((48, 48), round(i*255/6), np.uint8)
+        for k in range(10): cv2.imwrite(str(folder/'PublicTest'/emotion/f'{k}.png'), face)
     return folder
 
 
@@ -75,7 +79,8 @@ def run(peer, data, tmp_path_factory):
     return bench(data=data, peer=peer, quick=True, path=path, command='fer-nb bench', say=said.append), path, said
 
 
-def rows(run, section, **wanted): return [o for o in run[0]['sections'][section] if all(o.get(k) == v for k, v in wanted.items())]
+def rows(run, section, **wanted):
+    return [o for o in run[0]['sections'][section] if all(o.get(k) == v for k, v in wanted.items())]
 
 
 def test_the_file_holds_what_is_returned(run):
@@ -102,7 +107,8 @@ def test_models_and_peer_stand_beside_each_other(run):
     for section in ('accuracy', 'latency'):
         assert {o['model'] for o in rows(run, section, who='fer_nb')} == models and rows(run, section, who='fer')
     assert {o['batch'] for o in rows(run, 'latency')} == {1, 32}
-    for how in ('one crop', 'and its mirror image', 'five crops'): assert len(rows(run, 'accuracy', who='fer_nb', how=how)) == len(models)
+    for how in ('one crop', 'and its mirror image', 'five crops'):
+        assert len(rows(run, 'accuracy', who='fer_nb', how=how)) == len(models)
     for section in ('frames', 'start', 'growth'): assert {o['who'] for o in rows(run, section)} == {'fer_nb', 'fer'}
 
 
@@ -123,10 +129,10 @@ def test_faces_are_found_in_the_frames(run):
 def test_start_growth_and_limit(run):
     ours, theirs = rows(run, 'start', what='library')
     assert ours['memory_mb'] > 10 and 50 < ours['installed_mb'] < 2000
-    assert (theirs['who'], theirs['packages']) == ('fer', 2) and 10 < theirs['installed_mb'] < 200        # it requires NumPy
+    assert (theirs['who'], theirs['packages']) == ('fer', 2) and 10 < theirs['installed_mb'] < 200     # with NumPy
     assert {o['n'] for o in rows(run, 'growth', what='crops in files, by the command')} == set(QUICK.images)
     assert {o['n'] for o in rows(run, 'growth', what='faces a frame')} == set(QUICK.faces)
-    assert [o['rows'] for o in rows(run, 'video')] == [n*QUICK.film for n in (1, 2, 4)]                   # a row a face a frame
+    assert [o['rows'] for o in rows(run, 'video')] == [n*QUICK.film for n in (1, 2, 4)]         # one per face and frame
     best = [o for o in rows(run, 'limit') if o['of_limit'] == 1]
     assert sorted(o['precision'] for o in best) == ['float32', 'int8']
 
@@ -142,19 +148,20 @@ def test_sections_are_chosen(tmp_path):
     result = bench(only=['limit', 'latency'], models=[DEFAULT], peer=None, quick=True, say=said.append)
     assert list(result['sections']) == ['latency', 'limit'] and result['peer'] is None
     assert {o['who'] for o in result['sections']['latency']} == {'fer_nb'}
-    with pytest.raises(FerError, match="There is no section 'speed': choose among accuracy, latency"): bench(only=['speed'])
+    with pytest.raises(FerError, match="no section 'speed': choose among accuracy, latency"): bench(only=['speed'])
     with pytest.raises(FerError, match="section accuracy needs a dataset"): bench(only=['accuracy'])
 
 
 def test_a_model_from_a_path(tmp_path):
     card = list_models()[0]
-    for suffix in ('.tflite', '.json'): (tmp_path/card.path.with_suffix(suffix).name).write_bytes(card.path.with_suffix(suffix).read_bytes())
+    for o in ('.tflite', '.json'): shutil.copy(card.path.with_suffix(o), tmp_path)
     result = bench(models=[tmp_path/card.model_path.name], only=['latency'], peer=None, quick=True, say=str)
     assert [o['name'] for o in result['models']] == [card.name]
 
 
 def test_a_missing_peer_is_said_before_anything_is_measured(tmp_path):
-    with pytest.raises(FerError, match=r'environment .*nowhere does not exist: make it with `python tools/peer.py .*nowhere`'):
+    said = r'environment .*nowhere does not exist: make it with `python tools/peer.py .*nowhere`'
+    with pytest.raises(FerError, match=said):
         bench(peer=tmp_path/'nowhere', path=tmp_path/'x.json')
     assert not (tmp_path/'x.json').exists()
 
@@ -183,7 +190,8 @@ def test_bad_requests(options, said):
 
 
 def test_private_faces_only_when_asked_for(data):
-    with pytest.raises(FerError, match="has no split 'private'"): bench(data=data, split='private', peer=None, quick=True, only=['accuracy'])
+    with pytest.raises(FerError, match="has no split 'private'"):
+        bench(data=data, split='private', peer=None, quick=True, only=['accuracy'])
 
 
 def test_an_interrupted_run_keeps_what_it_has(tmp_path):
@@ -210,7 +218,8 @@ def test_the_worker_says_which_fer_runs(peer):
 
 
 def test_the_import_is_light():
-    code = "import sys, fer_nb.bench.bench; print(*(o for o in ('tensorflow', 'keras', 'matplotlib', 'sklearn', 'pandas') if o in sys.modules))"
+    heavy = 'tensorflow', 'keras', 'matplotlib', 'sklearn', 'pandas'
+    code = f"import sys, fer_nb.bench.report; print(*(o for o in {heavy} if o in sys.modules))"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == ''
 
 

@@ -9,16 +9,14 @@ from contextlib import contextmanager
 
 import nbformat
 import pytest
-
 from conftest import ROOT
 
 pytest.importorskip('jupyterlab')
 pytest.importorskip('keras')
 pytest.importorskip('playwright')
 sys.path.insert(0, str(ROOT/'tools'))
-from playwright.sync_api import expect  # noqa: E402
-
 import browser as browsers  # noqa: E402
+from playwright.sync_api import expect  # noqa: E402
 
 OUTPUT = ROOT/'test-output'
 SLOW = 120_000      # ms
@@ -40,7 +38,8 @@ from fer_nb.training.recipes import Recipe
 from fer_nb.training.train import train
 curve = LiveCurve()
 display(curve)
-run = train(Recipe('lenet', epochs=5, batch=32, rate=3e-3, schedule='cosine', augment='light'), faces, tempfile.mkdtemp() + '/run', verbose=0, callbacks=[curve.callback])
+recipe = Recipe('lenet', epochs=5, batch=32, rate=3e-3, schedule='cosine', augment='light')
+run = train(recipe, faces, tempfile.mkdtemp() + '/run', verbose=0, callbacks=[curve.callback])
 """
 ERRORS = """
 import numpy as np
@@ -55,12 +54,13 @@ browser
 @contextmanager
 def jupyterlab(folder):
     "The address of a JupyterLab that serves `folder`."
-    command = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--port=0', '--ip=127.0.0.1', '--allow-root', '--IdentityProvider.token=', f'--ServerApp.root_dir={folder}',
-               '--LabApp.news_url=None', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--ServerApp.disable_check_xsrf=True']
+    command = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--port=0', '--ip=127.0.0.1', '--allow-root',
+               '--IdentityProvider.token=', f'--ServerApp.root_dir={folder}', '--LabApp.news_url=None',
+               '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--ServerApp.disable_check_xsrf=True']
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         address = next(m[0] for line in server.stderr if (m := re.search(r'http://127\.0\.0\.1:\d+/', line)))
-        threading.Thread(target=server.stderr.read, daemon=True).start()               # or its pipe fills up, and it waits
+        threading.Thread(target=server.stderr.read, daemon=True).start()     # or its pipe fills up, and it waits
         yield address
     finally:
         server.terminate()
@@ -75,11 +75,13 @@ def running(playwright, address, name):
         page = browser.new_page(viewport=dict(width=1300, height=1900))
         page.goto(f'{address}lab/tree/{name}', timeout=SLOW)
         page.wait_for_selector('.jp-Notebook .jp-Cell', state='attached', timeout=SLOW)
-        page.wait_for_selector('[data-status="idle"], .jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=SLOW)
-        for _ in range(5):                           # before it has its kernel, JupyterLab drops the command without a word
+        idle = '[data-status="idle"]'
+        page.wait_for_selector(f'{idle}, .jp-Notebook-ExecutionIndicator{idle}', timeout=SLOW)
+        for _ in range(5):                   # before it has its kernel, JupyterLab drops the command without a word
             page.click('.lm-MenuBar-itemLabel:text("Run")')
             page.click('.lm-Menu-itemLabel:text("Run All Cells")')
-            try: expect(page.locator('.jp-InputPrompt', has_text=re.compile(r'\[(\*|\d+)\]')).first).to_be_attached(timeout=10_000)
+            prompt = page.locator('.jp-InputPrompt', has_text=re.compile(r'\[(\*|\d+)\]')).first
+            try: expect(prompt).to_be_attached(timeout=10_000)
             except AssertionError: continue
             break
         yield page
@@ -133,7 +135,8 @@ def test_a_cell_of_the_matrix_opens_its_faces(page):
     expect(cell).to_be_visible(timeout=SLOW)
     cell.click()
     expect(page.locator('h3:has-text("sad, taken for neutral")')).to_be_visible()
-    expect(page.locator('.fer-nb-lab .tile[title*="sad, taken for neutral 90"], .fer-nb-lab .tile[title*="sad, taken for neutral 7"]')).to_have_count(40)
+    tiles = ', '.join(f'.fer-nb-lab .tile[title*="sad, taken for neutral {o}"]' for o in ('90', '7'))
+    expect(page.locator(tiles)).to_have_count(40)
     expect(page.locator('button[aria-label="sad taken for happy: 0"]')).to_be_disabled()
     page.screenshot(path=OUTPUT/'lab.png')
 
@@ -142,9 +145,10 @@ def test_no_pixel_is_saved_with_the_notebook(page, lab):
     page.keyboard.press('Control+s')
     deadline = time.time() + 60
     path = lab[1]/'widgets.ipynb'
-    while time.time() < deadline and not any(c.get('outputs') for c in nbformat.read(path, 4).cells if c.cell_type == 'code'): time.sleep(.5)
+    def saved(): return any(c.get('outputs') for c in nbformat.read(path, 4).cells)
+    while time.time() < deadline and not saved(): time.sleep(.5)
     text = path.read_text()
-    assert any(c.get('outputs') for c in nbformat.read(path, 4).cells) and 'image/png' not in text and 'iVBORw0KGgo' not in text
+    assert saved() and 'image/png' not in text and 'iVBORw0KGgo' not in text
     assert len(text) < 300_000
 
 

@@ -6,13 +6,14 @@ import sys
 from configparser import ConfigParser
 
 import pytest
+from conftest import ROOT
 
 import fer_nb
-from conftest import ROOT
 from fer_nb.core import models_dir
 
 HEAVY = ('tensorflow', 'keras', 'matplotlib', 'sklearn', 'pandas', 'seaborn', 'IPython')
-RUN_SIDE = ('core', 'emotions', 'inference.image', 'inference.zoo', 'inference.detect', 'inference.recognize', 'inference.draw', 'video.track', 'cli.main')
+RUN_SIDE = ('core', 'emotions', 'inference.image', 'inference.zoo', 'inference.detect', 'inference.recognize',
+            'inference.draw', 'video.track', 'cli.main')
 
 
 def python(code, cwd):

@@ -17,8 +17,8 @@ from urllib.request import HTTPCookieProcessor, ProxyHandler, Request, build_ope
 import nbformat
 import psutil
 import pytest
-
 from conftest import ROOT
+
 from fer_nb.apps import serve
 from fer_nb.core import FerError
 
@@ -107,10 +107,11 @@ def test_a_visitor_cannot_change_the_template(server):
 
 
 @pytest.mark.parametrize('path', [
-    'app.ipynb', 'apps/00_widgets.ipynb', 'images/', 'favicon.ico', 'voila/files/app.ipynb', 'voila/files/14_app.ipynb', 'voila/files/',
-    'voila/files/images/x.png', 'voila/tree', 'voila/render/app.ipynb', 'voila/api/contents', 'voila/api/themes/x', 'api/contents',
-    'api/contents/app.ipynb', 'api/kernels', 'api/sessions', 'api/terminals', 'api/kernelspecs', 'terminals/1', 'tree', 'lab', 'login',
-    'logout', 'metrics', 'static/', 'voila/static/', 'voila/labextensions/', 'voila/templates/fer_nb/static/',
+    'app.ipynb', 'apps/00_widgets.ipynb', 'images/', 'favicon.ico', 'voila/files/app.ipynb',
+    'voila/files/14_app.ipynb', 'voila/files/', 'voila/files/images/x.png', 'voila/tree', 'voila/render/app.ipynb',
+    'voila/api/contents', 'voila/api/themes/x', 'api/contents', 'api/contents/app.ipynb', 'api/kernels',
+    'api/sessions', 'api/terminals', 'api/kernelspecs', 'terminals/1', 'tree', 'lab', 'login', 'logout', 'metrics',
+    'static/', 'voila/static/', 'voila/labextensions/', 'voila/templates/fer_nb/static/',
     'voila/templates/fer_nb/static/%2e%2e/opening.html', 'voila/templates/base/static/voila.js', 'voila/templates/..',
     'voila/static/%2e%2e/%2e%2e/conf.json', 'voila/labextensions/%2e%2e/%2e%2e/pyvenv.cfg',
     'api/kernels/01234567-0123-0123-0123-0123456789ab'])
@@ -147,7 +148,8 @@ def test_the_websocket_takes_large_messages_and_only_some_kinds(server):
 
     def message(kind, **content):
         header = dict(msg_id=kind, msg_type=kind, username='', session='s', date='', version='5.3')
-        return json.dumps(dict(header=header, parent_header={}, metadata={}, content=content, channel='shell', buffers=[]))
+        rest = dict(parent_header={}, metadata={}, channel='shell', buffers=[])
+        return json.dumps(dict(header=header, content=content, **rest))
 
     async def talk():
         kernel = kernel_of((await asyncio.to_thread(get, server.url))[1])
@@ -215,7 +217,8 @@ def test_an_own_configuration_a_failing_page_and_a_full_house(tmp_path, monkeypa
 
 @pytest.mark.parametrize('sig', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_it_ends_with_its_kernels(sig):
-    process = subprocess.Popen([FER_NB, 'app', '--port', '0'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([FER_NB, 'app', '--port', '0'], **pipes)
     try:
         line = process.stdout.readline()
         url = re.search(r'http://localhost:\d+', line)[0]
@@ -263,10 +266,12 @@ def test_a_broken_configuration_is_named(tmp_path, capfd):
 @pytest.mark.parametrize('missing', ['voila', 'anywidget'])
 def test_a_missing_extra_is_named(missing, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(FerError, match=rf"needs the package {missing}: pip install 'fer_nb\[app\]'"): serve.start(port=0)
+    said = rf"needs the package {missing}: pip install 'fer_nb\[app\]'"
+    with pytest.raises(FerError, match=said): serve.start(port=0)
 
 
 def test_importing_it_is_cheap(tmp_path):
-    code = "import fer_nb.apps.serve, sys; print([o for o in ('voila', 'jupyter_server', 'tornado', 'IPython') if o in sys.modules])"
+    heavy = 'voila', 'jupyter_server', 'tornado', 'IPython'
+    code = f"import fer_nb.apps.serve, sys; print([o for o in {heavy} if o in sys.modules])"
     r = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True)
     assert r.stdout.strip() == '[]', r.stderr

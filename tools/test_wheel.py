@@ -1,48 +1,22 @@
 "Builds the wheel, installs it in an empty environment without TensorFlow, and reads the sample photo there."
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from shutil import copy, copytree, ignore_patterns
+from shutil import copy
 
 from common import ROOT
+from installed import build, run
 
 LIMIT = 20e6
-PARTS = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'settings.ini', 'README.md', 'LICENSE', 'NOTICE', 'CHANGELOG.md',
-         'CONTRIBUTING.md', 'fer_nb', 'models')
-
-
-def run(*command, cwd):
-    "stdout of a command, or one sentence and what it printed."
-    env = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'PYTHONHOME', 'VIRTUAL_ENV')}
-    r = subprocess.run([str(o) for o in command], cwd=cwd, env=env, capture_output=True, text=True)
-    if r.returncode:
-        sys.exit(f"`{' '.join(r.args)}` fails with code {r.returncode}:\n{r.stdout[-2000:]}{r.stderr[-3000:]}")
-    return r.stdout
-
-
-def build(tmp):
-    "The wheel, built from the sdist, that from a copy of the checkout: files left from older builds cannot slip in."
-    src = tmp/'src'
-    src.mkdir()
-    for o in PARTS:
-        if (ROOT/o).is_dir(): copytree(ROOT/o, src/o, ignore=ignore_patterns('__pycache__', '.*'))
-        else: copy(ROOT/o, src)
-    (src/'nbs').mkdir()
-    for o in ('app.ipynb', 'apps/00_widgets.ipynb'): copy(ROOT/'nbs'/o, src/'nbs')  # the second must stay out
-    run(sys.executable, '-m', 'build', '--outdir', tmp/'dist', src, cwd=tmp)
-    return next((tmp/'dist').glob('*.whl'))
 
 
 def contents(wheel):
     "The wheel carries every model with its card, the static files, the page, and nothing else."
     names = set(zipfile.ZipFile(wheel).namelist())
-    wanted = {f'fer_nb/shipped/{p.name}' for p in (ROOT/'models').iterdir()
-              if p.suffix in ('.tflite', '.json', '.csv') or p.name.endswith('.weights.npz')}
-    wanted |= {'fer_nb/page/app.ipynb'}
+    shipped = lambda p: p.suffix in ('.tflite', '.json', '.csv') or p.name.endswith('.weights.npz')
+    wanted = {f'fer_nb/shipped/{p.name}' for p in (ROOT/'models').iterdir() if shipped(p)} | {'fer_nb/page/app.ipynb'}
     wanted |= {str(p.relative_to(ROOT)) for p in (ROOT/'fer_nb').rglob('*')
                if p.is_file() and '__pycache__' not in p.parts and p.name[0] != '.'}
     if wanted - names: sys.exit(f"The wheel lacks {', '.join(sorted(wanted - names))}.")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STATIC', 'WORKER', 'timed', 'peak_bytes', 'installed', 'cores', 'machine', 'take_turns', 'environment', 'threads',
-           'Peer', 'frame', 'faces_found', 'product', 'plain_products', 'table']
+           'Peer', 'frame', 'faces_found', 'product', 'plain_products']
 
 # %% ../../nbs/bench/00_measure.ipynb #e5ede99b
 import importlib.util
@@ -228,21 +228,3 @@ def plain_products(
         return lambda: timed(net.invoke, seconds)
     makers = dict(float32=numpy, int8=litert)
     return {(f'product of {n} x {n}', p, n**3): make(n) for p,make in makers.items() for n in sizes}
-
-# %% ../../nbs/bench/00_measure.ipynb #8269252f
-_SHARES = 'accuracy', 'low', 'high', 'macro_f1', 'calibration_error', 'gain', 'of_limit'
-
-def _cell(key, value):
-    if value is None: return ''
-    if key in _SHARES: return f'{100*value:.1f} %'
-    if isinstance(value, float): return f'{value:,.0f}' if value >= 100 else f'{value:.3g}'
-    return f'{value:,}' if isinstance(value, int) else str(value)
-
-def table(
-    rows, # Dicts; a key that only some of them have leaves the cells of the others empty
-) -> str:
-    "Rows as a Markdown table."
-    keys = list(dict.fromkeys(k for o in rows for k in o))
-    right = [any(isinstance(o.get(k), (int, float)) for o in rows) for k in keys]
-    head = [[k.replace('_', ' ') for k in keys], ['--:' if o else '---' for o in right]]
-    return '\n'.join(f"| {' | '.join(o)} |" for o in [*head, *([_cell(k, o.get(k)) for k in keys] for o in rows)])

@@ -139,7 +139,7 @@ def bench(
     seed:int = typer.Option(0, help="Of the frames and the drawn faces."),
 ):
     "Measure accuracy, speed, memory and size, beside the package `fer` and the machine's limit."
-    from fer_nb.bench.bench import PEER, bench as measure, summary
+    from fer_nb.bench.report import PEER, bench as measure, summary
     if peer and no_peer: raise FerError("--peer and --no-peer contradict each other: give one of them.")
     beside = None if no_peer else peer or PEER
     try: result = measure(model or (), data, split, beside, only or (), quick, json_, seed, typed_command(), stderr.print)

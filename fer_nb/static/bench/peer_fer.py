@@ -1,4 +1,4 @@
-"""Runs the package `fer` for fer_nb's benchmark, under a Python of its own: a JSON request a line in, a reply a line out.
+"""Runs the package `fer` for fer_nb's benchmark, under a Python of its own: JSON requests in, replies out, a line each.
 
     python peer_fer.py --check      which fer there is, or why it does not run
     python peer_fer.py THREADS      answers requests until its input ends; 0 leaves their number to the libraries
@@ -71,7 +71,7 @@ class Peer:
     def __init__(self, threads):
         import cv2
         import numpy as np
-        from fer.fer import FER        # `from fer import FER`, as its README says, fails in some releases
+        from fer.fer import FER  # `from fer import FER`, as its README says, fails in some releases
         if threads: cv2.setNumThreads(threads)
         self.cv2, self.np, self.FER, self.made, self.lite = cv2, np, FER, {}, None
 

@@ -8,14 +8,13 @@ __all__ = ['anywidget', 'traitlets', 'sharpness', 'DataExplorer', 'LiveCurve', '
 # %% ../../nbs/apps/03_lab.ipynb #c023d11d
 import math
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from .widgets import answer_message
 from ..core import FerError, need, static_file
 from ..emotions import colour_of
+from .widgets import answer_message
 
 anywidget, traitlets = need('anywidget', 'app'), need('traitlets', 'app')
 
@@ -33,7 +32,8 @@ class _Panel(anywidget.AnyWidget):
 
     def __init__(self, kind, labels=(), **kwargs):
         emotions = [dict(label=o, colour=colour_of(o, i)) for i,o in enumerate(labels)]
-        super().__init__(kind=kind, emotions=emotions, _esm=_text('app/common.js', 'lab/lab.js'), _css=_text('app/app.css', 'lab/lab.css'), **kwargs)
+        super().__init__(kind=kind, emotions=emotions, _esm=_text('app/common.js', 'lab/lab.js'),
+                         _css=_text('app/app.css', 'lab/lab.css'), **kwargs)
         self._handlers = {}
         self.on_msg(self._receive)
 
@@ -58,10 +58,11 @@ def _page(images, chosen, page, about):
     pages = max(1, math.ceil(len(chosen)/_PAGE))
     page = min(max(int(page), 0), pages - 1)
     some = chosen[page*_PAGE:(page + 1)*_PAGE]
-    reply = dict(total=len(chosen), page=page, pages=pages, across=_ACROSS, side=_SIDE, items=[about(int(i)) for i in some])
+    items = [about(int(i)) for i in some]
+    reply = dict(total=len(chosen), page=page, pages=pages, across=_ACROSS, side=_SIDE, items=items)
     return reply, [_sheet(images[some])] if len(some) else []
 
-# %% ../../nbs/apps/03_lab.ipynb #7c79ee73
+# %% ../../nbs/apps/03_lab.ipynb #850e9e44
 def sharpness(
     images, # uint8 (N, S, S)
 ) -> np.ndarray: # float (N,)
@@ -72,8 +73,9 @@ def _ranks(values):
     "The percentage of values below each, 0 to 100."
     return 100*np.argsort(np.argsort(values, kind='stable'), kind='stable')/max(1, len(values) - 1)
 
+# %% ../../nbs/apps/03_lab.ipynb #7c79ee73
 class DataExplorer(_Panel):
-    "A grid of a dataset's faces with filters for class, split, sharpness and copies; no pixel is saved with the notebook."
+    "A dataset's faces in a grid with filters for class, split, sharpness, copies; no pixel is saved in the notebook."
     splits = traitlets.List().tag(sync=True)
 
     def __init__(self,
@@ -99,7 +101,8 @@ class DataExplorer(_Panel):
     def _faces(self, content, buffers):
         wish = {k: content[k] for k in ('label', 'split', 'low', 'high', 'copies', 'order') if k in content}
         f = self.faces
-        about = lambda i: dict(label=f.names[f.labels[i]], split=str(f.split[i]), source=str(f.source[i]), sharper=round(float(self.rank[i])))
+        about = lambda i: dict(label=f.names[f.labels[i]], split=str(f.split[i]), source=str(f.source[i]),
+                               sharper=round(float(self.rank[i])))
         return _page(f.images, self.chosen(**wish), content.get('page', 0), about)
 
 # %% ../../nbs/apps/03_lab.ipynb #c183757e
@@ -129,7 +132,8 @@ class LiveCurve(_Panel):
 
     def _begin(self, params):
         self.epochs, self.steps = int(params.get('epochs') or 0), int(params.get('steps') or 0)
-        self.rows, self.progress, self.status, self._started = [], 0., 'The first batch is on its way.', time.monotonic()
+        self.rows, self.progress, self._started = [], 0., time.monotonic()
+        self.status = 'The first batch is on its way.'
 
     def _batch(self, epoch, batch, logs):
         done = epoch + batch/max(1, self.steps)
@@ -158,12 +162,14 @@ class ErrorBrowser(_Panel):
     ):
         p = np.asarray(probabilities, float)
         if p.shape != (len(faces), len(faces.names)):
-            raise FerError(f"The probabilities have shape {p.shape}, the {len(faces):,} faces {len(faces.names)} labels: give (N, classes) of the same faces.")
+            raise FerError(f"The probabilities have shape {p.shape}, the {len(faces):,} faces {len(faces.names)} "
+                           "labels: give (N, classes) of the same faces.")
         self._faces, self._p, self._said = faces, p, p.argmax(1)
         n = len(faces.names)
         counts = np.bincount(faces.labels*n + self._said, minlength=n*n).reshape(n, n)
         right = int(np.trace(counts))
-        super().__init__('errors', faces.names, counts=counts.tolist(), summary=f'{right:,} of {len(faces):,} are right, {right/max(1, len(faces)):.1%}')
+        summary = f'{right:,} of {len(faces):,} are right, {right/max(1, len(faces)):.1%}'
+        super().__init__('errors', faces.names, counts=counts.tolist(), summary=summary)
         self._handlers = {'cell': self._cell}
 
     def faces_of(self, truth, answer):
@@ -174,5 +180,6 @@ class ErrorBrowser(_Panel):
 
     def _cell(self, content, buffers):
         names, f = self._faces.names, self._faces
-        about = lambda i: dict(truth=names[f.labels[i]], answer=names[self._said[i]], confidence=float(self._p[i].max()), source=str(f.source[i]))
+        about = lambda i: dict(truth=names[f.labels[i]], answer=names[self._said[i]],
+                               confidence=float(self._p[i].max()), source=str(f.source[i]))
         return _page(f.images, self.faces_of(content['truth'], content['answer']), content.get('page', 0), about)

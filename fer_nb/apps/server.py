@@ -35,6 +35,7 @@ from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
 from voila.static_file_handler import MultiStaticFileHandler, TemplateStaticFileHandler
 from voila.tornado.handler import TornadoVoilaHandler
 from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
+
 from ..core import static_file
 
 # %% ../../nbs/apps/01_server.ipynb #5af26753
@@ -82,7 +83,7 @@ def policy(
                  connect=f"'self' data: blob: {socket}", worker="'self' blob:", object="'none'")
     return ''.join(f"{k}-src {v}; " for k,v in rules.items()) + "frame-ancestors 'self'; base-uri 'self'"
 
-# %% ../../nbs/apps/01_server.ipynb #152d7096
+# %% ../../nbs/apps/01_server.ipynb #eca996b8
 class PageHandler(TornadoVoilaHandler):
     "The page, at the root of the site: its head first, then what the notebook makes."
     def head(self): self.set_header('Content-Type', 'text/html; charset=utf-8')
@@ -91,7 +92,7 @@ class PageHandler(TornadoVoilaHandler):
         self.set_header('Content-Security-Policy', policy(self.request.host))
         self.set_header('Cache-Control', 'no-store')
         self.set_header('X-Accel-Buffering', 'no')                 # asks nginx to pass the first bytes on at once
-        self.xsrf_token                                            # as a cookie: the page needs it to end its kernel
+        _ = self.xsrf_token                                        # as a cookie: the page needs it to end its kernel
         server = self.settings['voila']
         if server.full: return self.refuse(server.max_visitors)
         url = url_path_join(self.base_url, 'voila/templates/fer_nb/static/page.js')
@@ -110,8 +111,9 @@ class PageHandler(TornadoVoilaHandler):
         text = f"All {limit} places are taken: please come back in a few minutes."
         self.write(self.get_template('error.html').render(message=text))
 
+# %% ../../nbs/apps/01_server.ipynb #152d7096
 class HealthHandler(RequestHandler):
-    "/health is for `fer_nb.apps.serve` and monitors, and starts no kernel; /health/KERNEL is for the page of that kernel."
+    "/health is for `fer_nb.apps.serve` and monitors, and starts no kernel; /health/KERNEL is for the page of a kernel."
     def get(self, kernel=None):
         server = self.settings['voila']
         self.set_header('Cache-Control', 'no-store')
@@ -186,7 +188,7 @@ class PageServer(OnePage):
         shutil.rmtree(self.connection_dir, ignore_errors=True)
 
 def main(argv=None):
-    "The process that `fer_nb.apps.serve` starts: what it and its kernels need to know is set here, in their environment."
+    "The process that `fer_nb.apps.serve` starts: what it and its kernels need to know is set in their environment."
     with TemporaryDirectory(prefix='fer_nb_') as own:                     # instead of ~/.jupyter and ~/.ipython
         paths = [str(STATIC), *filter(None, [os.environ.get('JUPYTER_PATH')])]
         os.environ.update(JUPYTER_CONFIG_DIR=own, IPYTHONDIR=own, JUPYTER_PATH=os.pathsep.join(paths),

@@ -9,18 +9,17 @@ __all__ = ['anywidget', 'traitlets', 'answer_message', 'PhotoWidget', 'CameraWid
 import logging
 import os
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from ..core import FerError, need, static_file
-from ..inference.draw import draw_faces
 from ..emotions import colour_of
+from ..inference.draw import draw_faces
 from ..inference.image import open_image
 from ..inference.recognize import EmotionRecognizer
-from ..video.track import FaceStream
 from ..inference.zoo import list_models
+from ..video.track import FaceStream
 
 anywidget, traitlets = need('anywidget', 'app'), need('traitlets', 'app')
 
@@ -41,7 +40,8 @@ def answer_message(handlers, content, buffers):
     content = content if isinstance(content, dict) else {}
     try:
         handler = handlers.get(kind := content.get('kind'))
-        if handler is None: raise FerError(f"The page sent a message of an unknown kind ({str(kind)[:40]!r}): reload the page.")
+        if handler is None:
+            raise FerError(f"The page sent a message of an unknown kind ({str(kind)[:40]!r}): reload the page.")
         reply, out = handler(content, [bytes(o) for o in buffers])
     except FerError as e: reply, out = {'error': str(e)}, []
     except Exception as e:
@@ -51,7 +51,8 @@ def answer_message(handlers, content, buffers):
 
 def _one(buffers):
     "The only buffer of a message that carries a picture."
-    if len(buffers) != 1: raise FerError(f"A message with a picture came with {len(buffers)} parts instead of one: reload the page.")
+    if len(buffers) != 1:
+        raise FerError(f"A message with a picture came with {len(buffers)} parts instead of one: reload the page.")
     return buffers[0]
 
 # %% ../../nbs/apps/00_widgets.ipynb #ef20d680
@@ -77,7 +78,7 @@ def _name(recognizer):
 
 def _emotions(labels): return [dict(label=o, colour=colour_of(o, i)) for i,o in enumerate(labels)]
 
-# %% ../../nbs/apps/00_widgets.ipynb #4bc0dc4a
+# %% ../../nbs/apps/00_widgets.ipynb #3fbf0af5
 _LONGEST = 1600    # Pixels of a copy for the page
 
 def _shown(image):
@@ -86,6 +87,7 @@ def _shown(image):
     if scale < 1: image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
 
+# %% ../../nbs/apps/00_widgets.ipynb #4bc0dc4a
 class PhotoWidget(_View):
     "Drop, choose or paste photos; see each face boxed, numbered and read; download CSV, JSON and annotated PNG."
     def __init__(self,
@@ -141,7 +143,8 @@ class CameraWidget(_View):
         frame = open_image(_one(buffers), 'A camera frame')
         height, width = frame.shape[:2]
         if not 64*64 <= height*width <= _MOST_PIXELS:
-            raise FerError(f"A camera frame has {width}x{height} pixels: choose a camera or a setting of 64x64 to 1920x1080.")
+            raise FerError(f"A camera frame has {width}x{height} pixels: "
+                           "choose a camera or a setting of 64x64 to 1920x1080.")
         if now < self.stream.tracker.last: self.stream.tracker.reset()
         return dict(faces=[o.to_dict() for o in self.stream(frame, now)], width=width, height=height), []
 
@@ -150,8 +153,8 @@ class CameraWidget(_View):
         return {}, []
 
 # %% ../../nbs/apps/00_widgets.ipynb #8431706e
-_SHOWN = ('name', 'architecture', 'description', 'labels', 'parameters', 'precision', 'milliseconds', 'command', 'training_data', 'file',
-          'evaluation')
+_SHOWN = ('name', 'architecture', 'description', 'labels', 'parameters', 'precision', 'milliseconds', 'command',
+          'training_data', 'file', 'evaluation')
 
 class AboutWidget(_View):
     "How it works, its limits, and the card of the model in use."
@@ -168,12 +171,13 @@ class AboutWidget(_View):
         card = recognizer.classifier.card or {}
         self.model, self.card = _name(recognizer), {k: card[k] for k in _SHOWN if k in card}
 
-# %% ../../nbs/apps/00_widgets.ipynb #a190573b
+# %% ../../nbs/apps/00_widgets.ipynb #c48d5151
 def _choices():
     "The shipped models as the picker shows them, the most accurate first."
     cards = sorted(list_models(), key=lambda c: -(c['evaluation'].get('accuracy') or 0))
     return [dict(name=c.name, accuracy=c['evaluation'].get('accuracy'), milliseconds=c['milliseconds']) for c in cards]
 
+# %% ../../nbs/apps/00_widgets.ipynb #a190573b
 class Dashboard(_View):
     "The page: photos, camera and the card of the model, behind tabs."
     models = traitlets.List().tag(sync=True)          # [{name, accuracy, milliseconds}] to choose from
@@ -181,14 +185,15 @@ class Dashboard(_View):
     photo, camera, about = (anywidget.WidgetTrait().tag(sync=True) for _ in range(3))
 
     def __init__(self,
-        model=None,           # Name or path of the first model; None is the environment's FER_NB_MODEL, else the default
-        detector:str='auto',  # One of `fer_nb.inference.detect`'s
+        model=None,          # Name or path of the first model; None is the environment's FER_NB_MODEL, else the default
+        detector:str='auto', # One of `fer_nb.inference.detect`'s
     ):
         recognizer = EmotionRecognizer(model or os.environ.get('FER_NB_MODEL') or None, detector)
         parts = dict(photo=PhotoWidget(recognizer), camera=CameraWidget(recognizer), about=AboutWidget(recognizer))
-        name, choices = _name(recognizer), _choices()
-        if name not in [o['name'] for o in choices]: choices.insert(0, dict(name=name, accuracy=None, milliseconds=None))
-        super().__init__('shell', models=choices, model=name, emotions=_emotions(recognizer.classifier.labels), **parts)
+        name, choices, emotions = _name(recognizer), _choices(), _emotions(recognizer.classifier.labels)
+        if name not in {o['name'] for o in choices}:
+            choices.insert(0, dict(name=name, accuracy=None, milliseconds=None))
+        super().__init__('shell', models=choices, model=name, emotions=emotions, **parts)
         self._detector, self._loaded = detector, {name: recognizer}
         self.observe(self._choose, 'model')
 

@@ -24,7 +24,7 @@ from . import cases, programs
 from .cases import FULL, QUICK, Setting
 from .measure import machine, threads
 
-# %% ../../nbs/bench/03_report.ipynb #66f76fbc
+# %% ../../nbs/bench/03_report.ipynb #11468296
 class Section(NamedTuple):
     "One part of the benchmark."
     measure:Callable # A `Setting` -> rows
@@ -41,6 +41,7 @@ SECTIONS = {
     'limit': Section(cases.limit, "Multiply-adds beside those of a plain matrix product, one thread"),
 }
 
+# %% ../../nbs/bench/03_report.ipynb #66f76fbc
 def _chosen(only, data):
     "Names of the sections to measure."
     if unknown := [o for o in only if o not in SECTIONS]:

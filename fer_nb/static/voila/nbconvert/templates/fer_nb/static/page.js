@@ -63,6 +63,23 @@
     navigator.sendBeacon(`${base}voila/api/shutdown/${kernel}`, form);
   });
 
+  // JupyterLab's builder writes the version that an extension was built with into it as the least that it needs,
+  // whatever the extension itself declares (^4.0.0 for those here), and the console would warn of each package of
+  // Voila's older JupyterLab. So a package stands for every later one of its major version, too.
+  function forLater(scope) {
+    for (const [name, versions] of Object.entries(scope)) {
+      const [version] = Object.keys(versions), later = version.replace(/[.].*/, '.999.0');
+      if (name.startsWith('@jupyterlab/') && version !== later) scope[name] = {[later]: versions[version], ...versions};
+    }
+    return scope;
+  }
+  window._JUPYTERLAB = new Proxy({}, {
+    set(all, name, part) {
+      all[name] = part.init ? {get: part.get, init: scope => part.init(forLater(scope))} : part;
+      return true;
+    },
+  });
+
   // What the template calls.
   window.voila_heartbeat = () => {};
   window.ferNb = {

@@ -21,8 +21,8 @@ from ..core import FerError
 from ..inference.detect import available
 from ..inference.recognize import EmotionRecognizer
 from ..inference.zoo import native_silence
-from ..training.faces import drawn_faces
 from ..training.evaluate import evaluate
+from ..training.faces import drawn_faces
 from .measure import Peer, faces_found, frame, plain_products, take_turns, timed
 
 # %% ../../nbs/bench/01_cases.ipynb #ebd5106c

@@ -4,16 +4,19 @@ PYTHON ?= python3
 PY := .venv/bin/python
 PACKAGING := setup.py settings.ini pyproject.toml
 .DEFAULT_GOAL := help
-.PHONY: help demo test notebooks export lab hooks clean
+.PHONY: help demo test test-all notebooks export lab hooks clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: .venv/.run ## serve the dashboard and print its address; another port: make demo PORT=9000
 	@.venv/bin/fer-nb app $(if $(PORT),--port $(PORT))
 
 test: .venv/.dev ## all tests; one of them: make test STEPS="readme pytest"
 	@$(PY) tools/test.py $(STEPS)
+
+test-all: .venv/.dev ## the tests that take minutes, too, and the notebooks' slow cells that need no data
+	@$(PY) tools/test.py --slow $(STEPS)
 
 notebooks: .venv/.dev ## execute the notebooks and save their outputs; SLOW=1 also the cells that need data or minutes; NB=nbs/x.ipynb
 	@$(PY) tools/notebooks.py $(NB)
@@ -24,11 +27,11 @@ export: .venv/.dev ## after editing notebooks: clean them, write fer_nb/*.py and
 lab: .venv/.dev ## open the notebooks in JupyterLab
 	.venv/bin/jupyter lab nbs
 
-hooks: .venv/.dev ## install nbdev's git and Jupyter hooks (CONTRIBUTING.md says what they do)
-	.venv/bin/nbdev_install_hooks
+hooks: .venv/.dev ## install nbdev's git and Jupyter hooks, and ruff before commits (CONTRIBUTING.md says what they do)
+	@$(PY) tools/hooks.py
 
 clean: ## remove what builds, tests and the demo left; .venv, data and runs stay
-	rm -rf build dist *.egg-info demo test-output .pytest_cache _docs _proc
+	rm -rf build dist *.egg-info demo test-output .pytest_cache .ruff_cache _docs _proc
 	find fer_nb nbs tests tools \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 .venv/bin/pip:

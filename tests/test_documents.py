@@ -31,7 +31,6 @@ import documents  # noqa: E402
 import installed  # noqa: E402
 
 STEPS = documents.everything()
-pytestmark = pytest.mark.xdist_group('documents')      # they share a process, and one step leads to the next
 
 # Added to a command by its name, since the last of two values counts; and why.
 QUICK = {

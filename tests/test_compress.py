@@ -1,12 +1,13 @@
 "Pruning reaches its share and keeps it; the table measures the files themselves."
+# ruff: noqa: E402, the imports stand behind importorskip
 import cv2
 import numpy as np
 import pytest
 
 keras = pytest.importorskip('keras')
 
-from fer_nb.training.compress import Prune, compression_table, final, prune, sparsity
 from fer_nb.core import FerError
+from fer_nb.training.compress import Prune, compression_table, final, prune, sparsity
 from fer_nb.training.faces import drawn_faces
 from fer_nb.training.models import build
 from fer_nb.training.recipes import Recipe
@@ -19,7 +20,8 @@ def faces(): return drawn_faces(350)
 
 @pytest.fixture(scope='module')
 def run(faces, tmp_path_factory):
-    return train(Recipe('lenet', epochs=20, batch=28, rate=3e-3, schedule='cosine', augment='light'), faces, tmp_path_factory.mktemp('run')/'whole', verbose=0)
+    recipe = Recipe('lenet', epochs=20, batch=28, rate=3e-3, schedule='cosine', augment='light')
+    return train(recipe, faces, tmp_path_factory.mktemp('run')/'whole', verbose=0)
 
 
 def test_zeros_rise_and_stay(faces):
@@ -45,7 +47,8 @@ def test_a_pruned_run_goes_on_and_ends_with_its_share(run, faces, tmp_path):
     assert len(done.history['epoch']) == 8 and abs(sparsity(final(done)) - .8) < .01
     assert done.info['started_from'] == {'run': 'whole', 'pruned': .8}
     with pytest.raises(FerError, match='other settings'): prune(run, faces, tmp_path/'p', .5, 8, verbose=0)
-    rows = {(r['network'], r['precision']): r for r in compression_table({'whole': run.best(), 'pruned': final(done)}, faces)}
+    table = compression_table({'whole': run.best(), 'pruned': final(done)}, faces)
+    rows = {(r['network'], r['precision']): r for r in table}
     assert rows['whole', 'float16']['bytes'] < .6*rows['whole', 'float32']['bytes'] > 2*rows['whole', 'int8']['bytes']
     assert rows['pruned', 'int8']['gzipped'] < .6*rows['whole', 'int8']['gzipped']
     assert rows['pruned', 'int8']['accuracy'] > rows['whole', 'int8']['accuracy'] - .15
@@ -57,13 +60,15 @@ def test_bad_arguments(run, faces, tmp_path):
     model = build('lenet')
     model.compile(keras.optimizers.AdamW(1e-2, use_ema=True), 'categorical_crossentropy')
     with pytest.raises(FerError, match='set average to 0'):
-        model.fit(faces.images[:28, ..., None].astype(np.float32), faces.targets()[:28], verbose=0, callbacks=[Prune(.5)])
+        pixels = faces.images[:28, ..., None].astype(np.float32)
+        model.fit(pixels, faces.targets()[:28], verbose=0, callbacks=[Prune(.5)])
 
 
 def test_the_command(run, tmp_path, command):
     faces = drawn_faces(350)
     for i,image in enumerate(faces.images):
-        path = tmp_path/'data'/('train' if faces.split[i] == 'train' else 'PublicTest')/faces.names[faces.labels[i]]/f"{'Training' if faces.split[i] == 'train' else 'PublicTest'}_{i}.png"
+        folder, name = ('train', 'Training') if faces.split[i] == 'train' else ('PublicTest', 'PublicTest')
+        path = tmp_path/'data'/folder/faces.names[faces.labels[i]]/f'{name}_{i}.png'
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), image)
     assert command('train', '--arch', 'lenet', '--data', tmp_path/'data', '--epochs', '1', '--out', tmp_path/'r', '--quiet').returncode == 0

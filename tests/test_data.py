@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 
 from fer_nb.core import FerError
+from fer_nb.emotions import EMOTIONS, FER2013_CODES
 from fer_nb.training.audit import audit
 from fer_nb.training.data import hold_out, load
 from fer_nb.training.faces import drawn_faces, seen_in
-from fer_nb.emotions import EMOTIONS, FER2013_CODES
 
 FACES = drawn_faces(70, seed=4)
 CODES = {v: k for k, v in FER2013_CODES.items()}
 
 
 def csv_line(i, usage, pixels=None):
-    return f"{CODES[EMOTIONS[FACES.labels[i]]]},{' '.join(map(str, FACES.images[i].ravel())) if pixels is None else pixels},{usage}"
+    if pixels is None: pixels = ' '.join(map(str, FACES.images[i].ravel()))
+    return f"{CODES[EMOTIONS[FACES.labels[i]]]},{pixels},{usage}"
 
 
 def put(root, name, i):
@@ -114,7 +115,7 @@ def test_audit_finds_what_was_planted():
 
 
 def test_hold_out_keeps_people_together(tmp_path):
-    for i in range(70): put(tmp_path, f'anger/S{i//7:03d}_{i:03d}.png' if i % 2 else f'happy/S{i//7:03d}_{i:03d}.png', i)
+    for i in range(70): put(tmp_path, f"{('happy', 'anger')[i % 2]}/S{i//7:03d}_{i:03d}.png", i)
     faces = hold_out(load(tmp_path), .4)
     people = {s: {o.split('/')[-1][:4] for o in faces.of(s).source} for s in ('train', 'validation')}
     assert people['train'] and people['validation'] and not people['train'] & people['validation']
@@ -124,4 +125,5 @@ def test_the_real_data(fer2013):
     faces = load(fer2013)
     assert {s: len(faces.of(s)) for s in ('train', 'public')} == {'train': 28709, 'public': 3589}
     found = audit(faces)
-    assert found.distinct['train'] == 27473 and found.distinct['public'] == 3563 and found.across[('train', 'public')] == 270
+    assert found.distinct['train'] == 27473 and found.distinct['public'] == 3563
+    assert found.across[('train', 'public')] == 270

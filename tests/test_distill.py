@@ -1,4 +1,5 @@
 "A student learns from teachers that fit it, goes on where it was killed, and becomes a model like any other."
+# ruff: noqa: E402, the imports stand behind importorskip
 import json
 import signal
 import subprocess
@@ -11,14 +12,13 @@ import pytest
 keras = pytest.importorskip('keras')
 
 from fer_nb.core import FerError
-from fer_nb.training.faces import drawn_faces
+from fer_nb.inference.zoo import load_model
 from fer_nb.training.distill import average, distill, ensemble, load_teachers
 from fer_nb.training.export import export_run
+from fer_nb.training.faces import drawn_faces
 from fer_nb.training.recipes import Recipe
 from fer_nb.training.runs import read_history
 from fer_nb.training.train import train
-from fer_nb.inference.zoo import load_model
-
 
 @pytest.fixture(scope='module')
 def faces(): return drawn_faces(420)
@@ -45,19 +45,23 @@ def test_a_student_that_only_hears_its_teachers_agrees_with_them(faces, teachers
 
 
 def test_the_card_names_the_teachers(faces, teachers, tmp_path):
-    run = distill(Recipe('lenet', epochs=2, batch=28, average=.9), faces, tmp_path/'s', teachers, temperature=3, verbose=0)
+    plan = Recipe('lenet', epochs=2, batch=28, average=.9)
+    run = distill(plan, faces, tmp_path/'s', teachers, temperature=3, verbose=0)
     card = export_run(run, 'student', faces, tmp_path/'models')
     told = card['distillation']
-    assert (told['temperature'], len(told['teachers'])) == (3, 2) and all(len(o['sha256']) == 64 for o in told['teachers'])
+    assert (told['temperature'], len(told['teachers'])) == (3, 2)
+    assert all(len(o['sha256']) == 64 for o in told['teachers'])
     assert 'taught by 2 networks' in card['description']
     assert load_model(tmp_path/'models/student.tflite').predict(faces.images[:3]).shape == (3, 7)
 
 
 def test_the_mean_of_two_runs_is_a_model_that_names_them(faces, teachers, tmp_path):
-    second = distill(Recipe('lenet', epochs=2, batch=28, rate=5e-4), faces, tmp_path/'second', teachers, temperature=1, once=True, begin=teachers[0], verbose=0)
+    plan = Recipe('lenet', epochs=2, batch=28, rate=5e-4)
+    second = distill(plan, faces, tmp_path/'second', teachers, temperature=1, once=True, begin=teachers[0], verbose=0)
     mean = average([teachers[0], second.folder], faces, tmp_path/'mean')
     card = export_run(mean, 'mean', faces, tmp_path/'models', precision='float32')
-    assert [o['run'] for o in card['averaged']] == ['1', 'second'] and all(o['command'] and len(o['sha256']) == 64 for o in card['averaged'])
+    assert [o['run'] for o in card['averaged']] == ['1', 'second']
+    assert all(o['command'] and len(o['sha256']) == 64 for o in card['averaged'])
     assert card['epochs'] == 7 and 'mean weights of the runs 1, second' in card['description']
     assert card['evaluation']['accuracy'] == pytest.approx(mean.history['val_accuracy'][0], abs=.02)
 
@@ -68,12 +72,14 @@ def test_a_mean_that_is_worse_than_its_members_is_refused(faces, teachers, tmp_p
 
 
 def test_a_killed_student_goes_on(faces, teachers, tmp_path):
-    code = ("import sys; from fer_nb.training.distill import *; from fer_nb.training.recipes import Recipe; from fer_nb.training.faces import drawn_faces\n"
+    code = ("import sys; from fer_nb.training.distill import *; from fer_nb.training.recipes import Recipe\n"
+            "from fer_nb.training.faces import drawn_faces\n"
             "distill(Recipe('lenet', epochs=5, batch=28), drawn_faces(420), sys.argv[1], sys.argv[2:], verbose=0)")
     history = tmp_path/'s/history.csv'
     p = subprocess.Popen([sys.executable, '-c', code, str(tmp_path/'s'), *map(str, teachers)])
     deadline = time.time() + 240
-    while time.time() < deadline and p.poll() is None and not (history.exists() and len(history.read_text().splitlines()) > 2): time.sleep(.02)
+    begun = lambda: history.exists() and len(history.read_text().splitlines()) > 2
+    while time.time() < deadline and p.poll() is None and not begun(): time.sleep(.02)
     assert p.poll() is None, 'it ended before it could be killed'
     p.send_signal(signal.SIGKILL); p.wait()
     again, whole = (distill(Recipe('lenet', epochs=5, batch=28), faces, tmp_path/o, teachers, verbose=0).history
@@ -83,7 +89,8 @@ def test_a_killed_student_goes_on(faces, teachers, tmp_path):
 
 def test_teachers_that_do_not_fit_are_named(faces, teachers, tmp_path):
     two = faces[np.isin(faces.labels, (0, 1))]
-    other = train(Recipe('lenet', size=28, epochs=1, batch=28), drawn_faces(70, size=28), tmp_path/'small', verbose=0).folder
+    plan = Recipe('lenet', size=28, epochs=1, batch=28)
+    other = train(plan, drawn_faces(70, size=28), tmp_path/'small', verbose=0).folder
     with pytest.raises(FerError, match='takes faces of 28 pixels, the student 48'):
         distill(Recipe('lenet'), faces, tmp_path/'x', [other])
     with pytest.raises(FerError, match='they must be the same, in the same order'):

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from fer_nb.core import FerError
-from fer_nb.training.faces import drawn_faces
 from fer_nb.emotions import EMOTIONS
 from fer_nb.training.evaluate import compare, evaluate, evaluate_model
+from fer_nb.training.faces import drawn_faces
 from fer_nb.training.metrics import apply_temperature, calibration_error, fit_temperature, wilson
 from fer_nb.training.plots import plot_confusion, plot_history, plot_reliability, plot_without
-
 
 def calibrated(n, seed=0, k=7, spread=1.5):
     "Logits and labels drawn from their softmax, so that the true temperature is 1."
@@ -27,7 +26,8 @@ def soft(z):
     return e/e.sum(1, keepdims=True)
 
 
-@pytest.mark.parametrize('right,n,low,high', [(81, 263, .2553, .3662), (15, 148, .0624, .1605), (0, 20, 0, .1611), (1, 29, .0061, .1718)])
+@pytest.mark.parametrize('right,n,low,high', [
+    (81, 263, .2553, .3662), (15, 148, .0624, .1605), (0, 20, 0, .1611), (1, 29, .0061, .1718)])
 def test_wilson_gives_the_values_of_newcombe_1998(right, n, low, high):
     assert wilson(right, n) == pytest.approx((low, high), abs=5e-5)
     assert wilson(n - right, n) == pytest.approx((1 - high, 1 - low), abs=5e-5)
@@ -62,7 +62,8 @@ def test_bootstrap_interval_covers_the_truth_about_19_times_in_20():
 
 def test_the_seed_makes_the_intervals_reproducible():
     z, y = calibrated(500)
-    assert evaluate(soft(z), y).macro_f1_ci == evaluate(soft(z), y).macro_f1_ci != evaluate(soft(z), y, seed=1).macro_f1_ci
+    first, again, other = (evaluate(soft(z), y, seed=o).macro_f1_ci for o in (0, 0, 1))
+    assert first == again != other
 
 
 @pytest.mark.parametrize('true', [.4, 1., 1.7, 4.])
@@ -110,7 +111,7 @@ def test_absent_classes_neither_crash_nor_warn(tmp_path):
 def test_seen_faces_are_left_out():
     z, y = calibrated(1000)
     right = z.argmax(1) == y
-    r = evaluate(soft(z), y, seen=right)                       # all that are right were seen: nothing is left but errors
+    r = evaluate(soft(z), y, seen=right)                       # all that are right were seen: only errors are left
     assert r.without_duplicates['accuracy'] == 0 and r.without_duplicates['n'] == (~right).sum()
     assert evaluate(soft(z), y, seen=np.ones(1000, bool)).without_duplicates is None
     assert evaluate(soft(z), y).without_duplicates is None
@@ -119,7 +120,8 @@ def test_seen_faces_are_left_out():
 @pytest.mark.parametrize('change,word', [
     (lambda p, y: (p[:, :6], y), '7 names'), (lambda p, y: (p[0], y), 'shape'), (lambda p, y: (p, y[:-1]), 'one label'),
     (lambda p, y: (p*np.nan, y), 'NaN'), (lambda p, y: (p*2, y), 'sums to 2'), (lambda p, y: (np.log(p), y), 'logits'),
-    (lambda p, y: (p, y + 7), 'out of range'), (lambda p, y: (p, y - 9), 'out of range'), (lambda p, y: (p[:0], y[:0]), 'no faces'),
+    (lambda p, y: (p, y + 7), 'out of range'), (lambda p, y: (p, y - 9), 'out of range'),
+    (lambda p, y: (p[:0], y[:0]), 'no faces'),
     (lambda p, y: (p, y.astype(float)), 'whole numbers'), (lambda p, y: (p.astype(str), y), 'no number')])
 def test_bad_input_is_one_sentence(change, word):
     z, y = calibrated(50)
@@ -155,7 +157,8 @@ def test_save_writes_json_table_and_pictures(tmp_path):
     saved = json.loads(files[0].read_text())
     assert saved['accuracy'] == round(r.accuracy, 5) and saved['confusion'] == r.confusion.tolist()
     for png in files[2:]: assert min(cv2.imread(str(png)).shape[:2]) > 300
-    assert sorted(o.name for o in (tmp_path/'a'/'b').iterdir()) == ['confusion.png', 'reliability.png', 'report.json', 'report.md']
+    written = ['confusion.png', 'reliability.png', 'report.json', 'report.md']
+    assert sorted(o.name for o in (tmp_path/'a'/'b').iterdir()) == written
 
 
 def test_plots_are_figures_and_nothing_stays_open(tmp_path):
@@ -166,12 +169,16 @@ def test_plots_are_figures_and_nothing_stays_open(tmp_path):
     z, y = calibrated(300)
     r = evaluate(soft(z), y, model='m', seen=np.arange(300) < 30)
     h = dict(loss=[2, 1], accuracy=[.2, .5], val_loss=[2, 1.5], val_accuracy=[.2, .4])
-    (tmp_path/'h.csv').write_text('epoch,' + ','.join(h) + '\n' + '\n'.join(f"{i+1}," + ','.join(str(v[i]) for v in h.values()) for i in range(2)))
-    for fig in (plot_confusion(r), plot_reliability(soft(z), y), plot_history(h), plot_history(tmp_path/'h.csv'), plot_without([r])): assert isinstance(fig, Figure)
+    rows = [f"{i+1}," + ','.join(str(v[i]) for v in h.values()) for i in range(2)]
+    (tmp_path/'h.csv').write_text('epoch,' + ','.join(h) + '\n' + '\n'.join(rows))
+    figures = (plot_confusion(r), plot_reliability(soft(z), y), plot_history(h), plot_history(tmp_path/'h.csv'),
+               plot_without([r]))
+    for fig in figures: assert isinstance(fig, Figure)
     assert plt.get_fignums() == []
     assert compare([r, r]).count('\n') == 3
 
 
 def test_evaluating_needs_no_tensorflow():
-    code = "import sys; import fer_nb.training.evaluate; print([o for o in ('tensorflow', 'keras', 'matplotlib', 'sklearn') if o in sys.modules])"
+    code = ("import sys; import fer_nb.training.evaluate; "
+            "print([o for o in ('tensorflow', 'keras', 'matplotlib', 'sklearn') if o in sys.modules])")
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'

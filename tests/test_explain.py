@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 
 from fer_nb.core import FerError
-from fer_nb.training.faces import drawn_faces
 from fer_nb.emotions import EMOTIONS
-from fer_nb.training.explain import (explain, feature_layer, grad_cam, occlusion, overlay, plot_explanations, plot_mean_maps)
-from fer_nb.training.models import ARCHITECTURES, build
 from fer_nb.inference.zoo import list_models, load_model
+from fer_nb.training.explain import (
+    explain,
+    feature_layer,
+    grad_cam,
+    occlusion,
+    overlay,
+    plot_explanations,
+    plot_mean_maps,
+)
+from fer_nb.training.faces import drawn_faces
+from fer_nb.training.models import ARCHITECTURES, build
 
 CNNS = [o for o in ARCHITECTURES if o != 'mlp']
 FACES = drawn_faces(7)
@@ -29,7 +37,7 @@ def nets():
 
 
 def corner_network(flat):
-    "Says label 0 to a bright spot near the upper left corner, 1 to a dark one; `flat`: by its dense layer, else by its map."
+    "Says 0 to a bright spot near the upper left corner, 1 to a dark one; `flat`: by its dense layer, else by its map."
     x = inputs = keras.Input((48, 48, 1))
     x = keras.layers.Rescaling(1/127.5, offset=-1)(x)
     x = keras.layers.Conv2D(2, 3, padding='same', activation='relu', name='spots')(x)
@@ -218,11 +226,13 @@ def test_sentences(nets):
 
 def test_another_backend_gets_a_sentence(nets, monkeypatch):
     monkeypatch.setattr(keras.backend, 'backend', lambda: 'jax')
-    with pytest.raises(FerError, match='runs on jax: set the variable KERAS_BACKEND'): grad_cam(nets['lenet'], FACES.images)
+    with pytest.raises(FerError, match='runs on jax: set the variable KERAS_BACKEND'):
+        grad_cam(nets['lenet'], FACES.images)
 
 
 def test_importing_it_imports_nothing_heavy():
-    code = "import sys, fer_nb.training.explain; print([o for o in ('tensorflow', 'keras', 'matplotlib') if o in sys.modules])"
+    code = ("import sys, fer_nb.training.explain; "
+            "print([o for o in ('tensorflow', 'keras', 'matplotlib') if o in sys.modules])")
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
 
 

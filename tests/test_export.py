@@ -1,4 +1,5 @@
 "A converted network agrees with Keras, int8 is int8 throughout, and a model is written whole or not at all."
+# ruff: noqa: E402, the imports stand behind importorskip
 import hashlib
 import json
 import os
@@ -10,14 +11,14 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '-1')
 keras = pytest.importorskip('keras')
 
-from fer_nb.training import export, litert
 from fer_nb.core import FerError
-from fer_nb.training.faces import drawn_faces
+from fer_nb.inference.zoo import Classifier, load_model, softmax
+from fer_nb.training import export, litert
 from fer_nb.training.evaluate import evaluate_model
+from fer_nb.training.faces import drawn_faces
 from fer_nb.training.models import ARCHITECTURES, build
 from fer_nb.training.recipes import Recipe
 from fer_nb.training.train import train
-from fer_nb.inference.zoo import Classifier, load_model, softmax
 
 FACES = drawn_faces(700, size=28)
 PUBLIC = FACES.of('public')
@@ -76,7 +77,8 @@ def test_every_architecture_is_exported_at_both_precisions(name, policy, tmp_pat
     faces = drawn_faces(70, size=48).images
     path = litert.to_litert(model, tmp_path/'f.tflite')
     reference = keras.ops.convert_to_numpy(litert._plain(model)(faces[..., None].astype(np.float32)))
-    for n in (1, 7, 70): np.testing.assert_allclose(Classifier(path.read_bytes(), range(7), 48).logits(faces[:n]), reference[:n], atol=1e-4)
+    lite = Classifier(path.read_bytes(), range(7), 48)
+    for n in (1, 7, 70): np.testing.assert_allclose(lite.logits(faces[:n]), reference[:n], atol=1e-4)
     assert not any(o[0].startswith('BATCH') for o in litert.operations(path))          # folded into the convolutions
     path = litert.to_litert(model, tmp_path/'i.tflite', 'int8', faces)
     assert np.corrcoef(Classifier(path.read_bytes(), range(7), 48).logits(faces).ravel(), reference.ravel())[0, 1] > .95
@@ -107,13 +109,15 @@ def test_a_layer_that_stays_in_float_is_named(tmp_path):
     x = Odd()(x)
     x = keras.layers.Dense(3, name='logits')(keras.layers.Flatten()(x))
     model = keras.Model(inputs, keras.layers.Activation('softmax', name='probabilities')(x))
-    with pytest.raises(FerError, match='int8'): litert.to_litert(model, tmp_path/'m.tflite', 'int8', FACES.images[:20, :24, :24])
+    with pytest.raises(FerError, match='int8'):
+        litert.to_litert(model, tmp_path/'m.tflite', 'int8', FACES.images[:20, :24, :24])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_bad_arguments(model, tmp_path):
     for kwargs,word in ((dict(precision='float64'), 'float32, float16, int8'), (dict(precision='int8'), 'samples'),
-                        (dict(precision='int8', samples=FACES.images[:0]), 'samples'), (dict(precision='int8', samples=FACES.images[:5, :20, :20]), 'pixels')):
+                        (dict(precision='int8', samples=FACES.images[:0]), 'samples'),
+                        (dict(precision='int8', samples=FACES.images[:5, :20, :20]), 'pixels')):
         with pytest.raises(FerError, match=word): litert.to_litert(model, tmp_path/'m.tflite', **kwargs)
     with pytest.raises(FerError, match='does not exist'): litert.to_litert(model, tmp_path/'no'/'m.tflite')
     assert list(tmp_path.iterdir()) == []
@@ -122,7 +126,8 @@ def test_bad_arguments(model, tmp_path):
 def test_parity_notices_another_network(model, tmp_path):
     path = litert.to_litert(model, tmp_path/'m.tflite')
     keras.utils.set_random_seed(1)
-    with pytest.raises(FerError, match='does not agree'): litert.parity(keras.models.clone_model(model), path, PUBLIC.images)
+    with pytest.raises(FerError, match='does not agree'):
+        litert.parity(keras.models.clone_model(model), path, PUBLIC.images)
 
 
 def test_conversion_is_silent(model, tmp_path, capfd):
@@ -134,13 +139,15 @@ def test_conversion_is_silent(model, tmp_path, capfd):
 @pytest.mark.parametrize('precision', ['int8', 'float32'])
 def test_the_cards_figures_come_out_again(run, tmp_path, precision):
     card = export.export_run(run.folder, 'm', FACES, tmp_path/'models', precision)
-    assert sorted(o.name for o in (tmp_path/'models').iterdir()) == ['m.csv', 'm.json', 'm.npz', 'm.tflite', 'm.weights.npz']
+    files = ['m.csv', 'm.json', 'm.npz', 'm.tflite', 'm.weights.npz']
+    assert sorted(o.name for o in (tmp_path/'models').iterdir()) == files
     loaded = load_model(tmp_path/'models'/'m.tflite')
     again, told = evaluate_model(loaded, FACES, 'public').to_dict(), card['evaluation']
     assert {k for k in again if again[k] != told[k]} <= {'calibration_error'}
     assert again['calibration_error'] == told['calibration_error_scaled']
     assert card['file']['sha256'] == hashlib.sha256((tmp_path/'models'/'m.tflite').read_bytes()).hexdigest()
-    assert card['precision'] == precision and card['recipe']['arch'] == 'lenet' and card['command'] == 'fer-nb train ...'
+    assert card['precision'] == precision and card['recipe']['arch'] == 'lenet'
+    assert card['command'] == 'fer-nb train ...'
     assert card['training_data']['counts'] == FACES.counts() and card['epochs'] == 8 and card['parameters'] > 0
     assert 'temperature was fitted' in ' '.join(card['notes'])
     recorded = np.load(tmp_path/'models'/'m.npz')
@@ -173,7 +180,8 @@ def test_names_that_are_no_names(run, tmp_path, name):
 
 
 def test_other_data_than_the_run_learned_from(run, tmp_path):
-    with pytest.raises(FerError, match='not what the run learned from'): export.export_run(run, 'm', FACES[:350], tmp_path)
+    with pytest.raises(FerError, match='not what the run learned from'):
+        export.export_run(run, 'm', FACES[:350], tmp_path)
     with pytest.raises(FerError, match='28'): export.export_run(run, 'm', drawn_faces(70, size=32), tmp_path)
     with pytest.raises(FerError, match='not a training run'): export.export_run(tmp_path, 'm', FACES, tmp_path)
 

@@ -1,12 +1,13 @@
 "A network in every format comes back as itself, and a file that is not itself is refused."
+# ruff: noqa: E402, the imports stand behind importorskip
 import numpy as np
 import pytest
 
 keras = pytest.importorskip('keras')
 
 from fer_nb.core import FerError
-from fer_nb.training.faces import drawn_faces
 from fer_nb.emotions import EMOTIONS
+from fer_nb.training.faces import drawn_faces
 from fer_nb.training.formats import compare_onnx, load_model, save_model
 from fer_nb.training.models import build
 
@@ -26,7 +27,8 @@ def test_it_answers_as_before(model, tmp_path, name):
     path = save_model(model, tmp_path/name, EMOTIONS)
     again = load_model(path)
     assert again.labels == EMOTIONS
-    for n in (1, 35): np.testing.assert_allclose(np.asarray(again(PIXELS[:n])), np.asarray(model(PIXELS[:n])), atol=1e-5)
+    for n in (1, 35):
+        np.testing.assert_allclose(np.asarray(again(PIXELS[:n])), np.asarray(model(PIXELS[:n])), atol=1e-5)
     assert not list(tmp_path.glob('.*')) and not list(tmp_path.glob('tmp*'))
 
 
@@ -36,7 +38,8 @@ def test_saving_again_replaces(model, tmp_path):
         keras.utils.set_random_seed(5)
         other = build('lenet')
         save_model(other, tmp_path/name, EMOTIONS)
-        np.testing.assert_allclose(np.asarray(load_model(tmp_path/name)(PIXELS[:3])), np.asarray(other(PIXELS[:3])), atol=1e-5)
+        again = load_model(tmp_path/name)
+        np.testing.assert_allclose(np.asarray(again(PIXELS[:3])), np.asarray(other(PIXELS[:3])), atol=1e-5)
 
 
 def test_weights_of_another_training_are_refused(model, tmp_path):
@@ -58,8 +61,8 @@ def test_broken_and_missing_files_are_named(model, tmp_path):
 
 def test_onnx_agrees_with_litert(model, tmp_path):
     pytest.importorskip('onnxruntime')
-    from fer_nb.training.litert import to_litert
     from fer_nb.inference.zoo import Classifier
+    from fer_nb.training.litert import to_litert
     litert = Classifier(to_litert(model, tmp_path/'a.tflite').read_bytes(), EMOTIONS, 48)
     found = compare_onnx(save_model(model, tmp_path/'a.onnx', EMOTIONS), litert, FACES.images)
     assert found['agreement'] == 1 and found['difference'] < 1e-4

@@ -1,4 +1,5 @@
 "A search that is killed goes on, and says what it found."
+# ruff: noqa: E402, the imports stand behind importorskip
 import csv
 import signal
 import subprocess
@@ -14,9 +15,9 @@ pytest.importorskip('optuna')
 
 from fer_nb.core import FerError
 from fer_nb.training.faces import drawn_faces
-from fer_nb.training.sweep import parse_space, sweep
 from fer_nb.training.recipes import Recipe
 from fer_nb.training.runs import Run
+from fer_nb.training.sweep import parse_space, sweep
 
 FER_NB = str(Path(sys.executable).parent/'fer-nb')
 
@@ -25,8 +26,8 @@ FER_NB = str(Path(sys.executable).parent/'fer-nb')
 def data(tmp_path_factory):
     root, faces = tmp_path_factory.mktemp('data'), drawn_faces(350)
     for i,image in enumerate(faces.images):
-        learn = faces.split[i] == 'train'
-        path = root/('train' if learn else 'test')/faces.names[faces.labels[i]]/f"{'Training' if learn else 'PublicTest'}_{i}.png"
+        folder, name = ('train', 'Training') if faces.split[i] == 'train' else ('test', 'PublicTest')
+        path = root/folder/faces.names[faces.labels[i]]/f'{name}_{i}.png'
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), image)
     return root
@@ -46,10 +47,11 @@ def test_killed_in_a_trial_it_goes_on(data, tmp_path, command):
     r = command(*arguments)
     assert r.returncode == 0, r.stderr
     rows = list(csv.DictReader((out/'sweep.csv').open()))
-    assert len(rows) == 4 and set(begun) <= {out/o['folder'] for o in rows}          # the killed trial was finished, not lost
+    assert len(rows) == 4 and set(begun) <= {out/o['folder'] for o in rows}  # the killed trial was finished, not lost
     assert [float(o['accuracy']) for o in rows] == sorted((float(o['accuracy']) for o in rows), reverse=True)
     best = Run(out/rows[0]['folder'])
-    assert best.info['recipe']['rate'] == float(rows[0]['rate']) and best.info['recipe']['options'] == {'dropout': float(rows[0]['dropout'])}
+    assert best.info['recipe']['rate'] == float(rows[0]['rate'])
+    assert best.info['recipe']['options'] == {'dropout': float(rows[0]['dropout'])}
     assert max(best.history['val_accuracy']) == float(rows[0]['accuracy'])
     assert cv2.imread(str(tmp_path/'s.png')).shape[1] > 600 and '| accuracy |' in r.stdout
 
@@ -58,7 +60,8 @@ def test_wrong_settings_are_named(data, tmp_path, command):
     for text in ('rate', 'rate=2:1', 'rate=', '=1:2'):
         with pytest.raises(FerError, match='no range and no list'): parse_space([text])
     faces = drawn_faces(70)
-    for space,words in (({'depth': (1, 3)}, 'no setting depth'), ({'augment': ['wild']}, "no augmentation 'wild'"), ({'seed': [1, 2]}, 'no setting seed')):
+    for space,words in (({'depth': (1, 3)}, 'no setting depth'), ({'augment': ['wild']}, "no augmentation 'wild'"),
+                        ({'seed': [1, 2]}, 'no setting seed')):
         with pytest.raises(FerError, match=words): sweep(Recipe('lenet', epochs=1), faces, tmp_path/'x', 1, space)
     assert not (tmp_path/'x').exists()
     r = command('sweep', '--data', data, '--arch', 'lenet', '--over', 'rate=9', '--trials', 0, '--out', tmp_path/'x')

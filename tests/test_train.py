@@ -1,4 +1,5 @@
 "Every architecture builds, learns and is exported; a killed run goes on as if nothing had happened."
+# ruff: noqa: E402, the imports stand behind importorskip
 import signal
 import subprocess
 import sys
@@ -9,14 +10,13 @@ import pytest
 
 keras = pytest.importorskip('keras')
 
-from fer_nb.training.augment import AUGMENTS
 from fer_nb.core import FerError
+from fer_nb.training.augment import AUGMENTS
 from fer_nb.training.faces import drawn_faces
 from fer_nb.training.models import ARCHITECTURES, build, multiply_adds
 from fer_nb.training.recipes import Recipe
 from fer_nb.training.runs import read_history
 from fer_nb.training.train import train
-
 
 @pytest.mark.parametrize('size', [48, 28])
 @pytest.mark.parametrize('arch', list(ARCHITECTURES))
@@ -42,14 +42,17 @@ def test_the_same_seed_gives_the_same_run(tmp_path):
     assert np.allclose(a['loss'], b['loss'], atol=1e-3) and np.allclose(a['val_loss'], b['val_loss'], atol=1e-3)
 
 
-@pytest.mark.parametrize('change', [{}, dict(schedule='cosine', warmup=1, average=.9, optimizer='adamw', weight_decay=.01)])
+@pytest.mark.parametrize('change', [
+    {}, dict(schedule='cosine', warmup=1, average=.9, optimizer='adamw', weight_decay=.01)])
 def test_a_process_that_is_killed_goes_on(tmp_path, change):
-    code = ("import sys; from fer_nb.training.recipes import *; from fer_nb.training.train import *; from fer_nb.training.faces import drawn_faces\n"
+    code = ("import sys; from fer_nb.training.recipes import *; from fer_nb.training.train import *\n"
+            "from fer_nb.training.faces import drawn_faces\n"
             f"train(Recipe('lenet', epochs=5, batch=28, **{change!r}), drawn_faces(420), sys.argv[1], verbose=0)")
     history = tmp_path/'killed/history.csv'
     p = subprocess.Popen([sys.executable, '-c', code, str(tmp_path/'killed')])
     deadline = time.time() + 240
-    while time.time() < deadline and p.poll() is None and not (history.exists() and len(history.read_text().splitlines()) > 2): time.sleep(.02)
+    begun = lambda: history.exists() and len(history.read_text().splitlines()) > 2
+    while time.time() < deadline and p.poll() is None and not begun(): time.sleep(.02)
     assert p.poll() is None, 'it ended before it could be killed'
     p.send_signal(signal.SIGKILL); p.wait()
     for o in ('killed', 'whole'): train(Recipe('lenet', epochs=5, batch=28, **change), drawn_faces(420), tmp_path/o, verbose=0)
@@ -63,20 +66,25 @@ def test_a_process_that_is_killed_goes_on(tmp_path, change):
 def test_early_stopping_ends_a_run_that_learns_nothing(tmp_path):
     faces = drawn_faces(70)
     faces.labels[:] = np.random.default_rng(0).permutation(faces.labels)
-    run = train(Recipe('mlp', epochs=40, batch=28, patience=3, rate=3e-3, augment='none'), faces, tmp_path/'r', verbose=0)
+    recipe = Recipe('mlp', epochs=40, batch=28, patience=3, rate=3e-3, augment='none')
+    run = train(recipe, faces, tmp_path/'r', verbose=0)
     assert len(run.history['epoch']) < 40
-    assert len(train(Recipe('mlp', epochs=40, batch=28, patience=3, rate=3e-3, augment='none'), faces, tmp_path/'r', verbose=0).history['epoch']) == len(run.history['epoch'])
+    assert len(train(recipe, faces, tmp_path/'r', verbose=0).history['epoch']) == len(run.history['epoch'])
 
 
 def test_other_settings_in_the_same_folder_are_refused(tmp_path):
     faces = drawn_faces(70)
     train(Recipe('mlp', epochs=1, batch=28), faces, tmp_path/'r', verbose=0)
-    with pytest.raises(FerError, match=r'other settings \(rate\)'): train(Recipe('mlp', epochs=1, batch=28, rate=.1), faces, tmp_path/'r', verbose=0)
-    with pytest.raises(FerError, match=r'\(data\)'): train(Recipe('mlp', epochs=1, batch=28), drawn_faces(77), tmp_path/'r', verbose=0)
+    with pytest.raises(FerError, match=r'other settings \(rate\)'):
+        train(Recipe('mlp', epochs=1, batch=28, rate=.1), faces, tmp_path/'r', verbose=0)
+    with pytest.raises(FerError, match=r'\(data\)'):
+        train(Recipe('mlp', epochs=1, batch=28), drawn_faces(77), tmp_path/'r', verbose=0)
 
 
 def test_bfloat16_and_class_weights(tmp_path):
-    run = train(Recipe('lenet', epochs=1, batch=28, precision='bfloat16', class_weights='balanced', optimizer='sgd', rate=.01), drawn_faces(70), tmp_path/'r', verbose=0)
+    recipe = Recipe('lenet', epochs=1, batch=28, precision='bfloat16', class_weights='balanced', optimizer='sgd',
+                    rate=.01)
+    run = train(recipe, drawn_faces(70), tmp_path/'r', verbose=0)
     assert np.isfinite(run.history['loss'][0]) and keras.config.dtype_policy().name == 'float32'
 
 

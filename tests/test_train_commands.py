@@ -64,7 +64,8 @@ def test_a_folder_with_train_and_test_is_trained_on(tested, place):
     assert json.loads((place/'tested/recipe.json').read_text())['recipe']['validation'] == 'test'
     card = json.loads((place/'models/tested.json').read_text())
     assert card['evaluation']['split'] == 'test' and card['evaluation']['n'] == 70
-    figures = json.loads(call('evaluate', '--data', 'both', '--model', 'models/tested.tflite', '--json', '-', cwd=place).stdout)
+    told = call('evaluate', '--data', 'both', '--model', 'models/tested.tflite', '--json', '-', cwd=place)
+    figures = json.loads(told.stdout)
     assert figures['split'] == 'test' and figures['accuracy'] == card['evaluation']['accuracy']
 
 
@@ -92,29 +93,31 @@ def test_a_tenth_is_held_out_where_there_is_nothing_to_choose_on(place, data):
 
 
 def test_distill_prune_average_and_sweep_choose_alike(tested, place):
-    said = call('distill', '--recipe', 'lenet', '--teacher', 'tested', '--data', 'both', '--epochs', 1, '--batch', 28, '--once',
-                  '--begin', 'tested', '--quiet', '--out', 'student', cwd=place)
+    said = call('distill', '--recipe', 'lenet', '--teacher', 'tested', '--data', 'both', '--epochs', 1, '--batch', 28,
+                '--once', '--begin', 'tested', '--quiet', '--out', 'student', cwd=place)
     assert "Chosen on the split 'test'" in said.stderr and 'best test accuracy' in said.stdout
     said = call('average', '--run', 'tested', '--run', 'tested', '--data', 'both', '--out', 'mean', cwd=place)
     assert '2 runs averaged: test accuracy' in said.stdout
     said = call('prune', '--run', 'tested', '--data', 'both', '--epochs', 1, '--quiet', cwd=place)
     assert said.stdout.count('\n| tested') == 6
     pytest.importorskip('optuna')
-    said = call('sweep', '--data', 'both', '--arch', 'mlp', '--epochs', 1, '--trials', 1, '--over', 'rate=0.001:0.01', cwd=place)
+    said = call('sweep', '--data', 'both', '--arch', 'mlp', '--epochs', 1, '--trials', 1, '--over', 'rate=0.001:0.01',
+                cwd=place)
     assert "Chosen on the split 'test'" in said.stderr
     assert json.loads((place/'runs/mlp-sweep/sweep.json').read_text())['recipe']['validation'] == 'test'
 
 
 def test_finetune_holds_a_fifth_out(place):
-    call('finetune', '--data', 'flat', '--labels', 'happy,sad', '--model', 'lenet', '--epochs', 1, '--head-epochs', 1, '--batch', 28,
-         '--quiet', '--out', 'two', cwd=place)
+    call('finetune', '--data', 'flat', '--labels', 'happy,sad', '--model', 'lenet', '--epochs', 1, '--head-epochs', 1,
+         '--batch', 28, '--quiet', '--out', 'two', cwd=place)
     counts = json.loads((place/'two/recipe.json').read_text())['data']['counts']
     assert .12 < sum(counts['validation'].values())/100 < .3
     call('export', '--run', 'two', '--data', 'flat', '--precision', 'float32', cwd=place)
     assert json.loads((place/'models/two.json').read_text())['labels'] == ['happy', 'sad']
 
 
-@pytest.mark.parametrize('command', [('finetune', '--model', 'lenet'), ('transfer', '--weights', 'none', '--pixels', 48)])
+@pytest.mark.parametrize('command', [
+    ('finetune', '--model', 'lenet'), ('transfer', '--weights', 'none', '--pixels', 48)])
 def test_finetune_and_transfer_choose_alike(place, monkeypatch, command):
     import fer_nb.training.transfer as module
     chosen = []
@@ -150,7 +153,7 @@ def test_bench_measures_what_there_is_to_measure(tested, place):
     ('train --data /somewhere/data/fer2013.zip --out runs/a', 'train --data fer2013.zip --out runs/a'),
     ('train --data ../data/fer2013.zip --export /tmp/xyz', 'train --data fer2013.zip --export xyz'),
     ('train --data={here}/faces --quiet', 'train --data=faces --quiet'),
-    ('sweep --over rate=0.001:0.01 --option "filters=[1, 2]"', "sweep --over rate=0.001:0.01 --option 'filters=[1, 2]'"),
+    ('sweep --over rate=0.1:1 --option "filters=[1, 2]"', "sweep --over rate=0.1:1 --option 'filters=[1, 2]'"),
     ('train --out {here}/runs/a/../b', 'train --out runs/b'),
     ('train --data "/my data/faces"', 'train --data faces')])
 def test_a_recorded_command_names_no_folder_of_this_machine(tmp_path, monkeypatch, typed, told):

@@ -1,4 +1,5 @@
 "Labels of one's own: from a shipped model, or from a network of keras.applications, by command and to the recogniser."
+# ruff: noqa: E402, the imports stand behind importorskip
 from pathlib import Path
 
 import cv2
@@ -8,12 +9,12 @@ import pytest
 keras = pytest.importorskip('keras')
 
 from fer_nb.core import FerError
+from fer_nb.inference.recognize import EmotionRecognizer
+from fer_nb.inference.zoo import list_models, load_model, read_card
 from fer_nb.training.faces import drawn_faces
 from fer_nb.training.models import build
-from fer_nb.inference.recognize import EmotionRecognizer
 from fer_nb.training.runs import Run
 from fer_nb.training.transfer import finetune, pretrained
-from fer_nb.inference.zoo import list_models, load_model, read_card
 
 @pytest.fixture
 def fer_nb(command):
@@ -45,7 +46,7 @@ def test_every_shipped_model_can_be_trained_on(card):
     faces = drawn_faces(70).images
     shipped = load_model(card.name).logits(faces).argmax(1)
     own = np.asarray(net(faces[..., None].astype(np.float32), training=False)).argmax(1)
-    assert (own == shipped).mean() > .85                                        # one is int8; drawn faces are at its limits
+    assert (own == shipped).mean() > .85                                # one is int8; drawn faces are at its limits
 
 
 def test_a_shipped_model_learns_the_labels_of_a_folder(folder, tmp_path, fer_nb):
@@ -54,7 +55,8 @@ def test_a_shipped_model_learns_the_labels_of_a_folder(folder, tmp_path, fer_nb)
     fer_nb(*command)
     assert 'the run is in' in fer_nb(*command)                                    # done: nothing is trained again
     card = read_card(tmp_path/'models/run.json')
-    assert card.labels == ('open', 'shut') and card['started_from']['model'] == 'lenet' and 'started from lenet' in card['description']
+    assert card.labels == ('open', 'shut') and card['started_from']['model'] == 'lenet'
+    assert 'started from lenet' in card['description']
     assert card['evaluation']['accuracy'] > .85
     assert len(Run(tmp_path/'run/head').history['epoch']) == 4 and len(Run(tmp_path/'run').history['epoch']) == 6
     recognizer = EmotionRecognizer(tmp_path/'models/run.tflite')
@@ -83,13 +85,17 @@ def test_a_backbone_is_trained_end_to_end(folder, tmp_path, fer_nb):
     mine.save_weights(tmp_path/'mine.weights.h5')
     for weights in ('none', tmp_path/'mine.weights.h5'):
         out = tmp_path/Path(weights).stem
-        fer_nb('transfer', '--data', folder, '--labels', 'open,shut', '--backbone', 'MobileNetV3Small', '--weights', weights, '--pixels', '48',
-               '--epochs', '1', '--head-epochs', '1', '--last', '5', '--out', out, '--export', tmp_path/'models', '--export-precision', 'float32', '--quiet')
+        fer_nb('transfer', '--data', folder, '--labels', 'open,shut', '--backbone', 'MobileNetV3Small',
+               '--weights', weights, '--pixels', '48', '--epochs', '1', '--head-epochs', '1', '--last', '5',
+               '--out', out, '--export', tmp_path/'models', '--export-precision', 'float32', '--quiet')
         model = load_model(tmp_path/f'models/{out.name}.tflite')
         assert model.labels == ('open', 'shut') and model.predict(drawn_faces(7).images).shape == (7, 2)
 
 
-@pytest.mark.parametrize('name', ['MobileNetV3Small', *(pytest.param(o, marks=pytest.mark.slow) for o in ('EfficientNetB0', 'ResNet50', 'VGG16'))])
+SLOW = [pytest.param(o, marks=pytest.mark.slow) for o in ('EfficientNetB0', 'ResNet50', 'VGG16')]
+
+
+@pytest.mark.parametrize('name', ['MobileNetV3Small', *SLOW])
 def test_the_backbones_take_a_step_and_are_exported(name, tmp_path):
     from fer_nb.training.litert import parity, to_litert
     from fer_nb.training.transfer import freeze
@@ -99,21 +105,25 @@ def test_the_backbones_take_a_step_and_are_exported(name, tmp_path):
     net.compile('adam', 'categorical_crossentropy')
     x = faces.images[..., None].astype(np.float32)
     net.fit(x, faces.targets(), epochs=1, verbose=0)
-    assert np.allclose(np.asarray(net(x)), net.predict(x, verbose=0), atol=1e-4)      # no layer takes itself to be training
+    assert np.allclose(np.asarray(net(x)), net.predict(x, verbose=0), atol=1e-4)  # no layer takes itself to be training
     assert parity(net, to_litert(net, tmp_path/'m.tflite'), faces.images)['max_difference'] < 1e-3
 
 
 def test_what_does_not_fit_is_named_in_one_sentence(folder, tmp_path, monkeypatch, fer_nb):
     (tmp_path/'broken.weights.h5').write_bytes(b'no weights')
-    for options,words in ((('--weights', tmp_path/'broken.weights.h5'), 'does not fit MobileNetV3Small'), (('--weights', tmp_path/'none.h5'), 'is no file'),
+    mine = ('--data', folder, '--out', tmp_path/'x')
+    for options,words in ((('--weights', tmp_path/'broken.weights.h5'), 'does not fit MobileNetV3Small'),
+                          (('--weights', tmp_path/'none.h5'), 'is no file'),
                           (('--backbone', 'ResNet9000', '--weights', 'none'), "no network 'ResNet9000'")):
-        said = fer_nb('transfer', '--data', folder, '--labels', 'open,shut', '--pixels', '48', '--out', tmp_path/'x', *options, code=2)
+        said = fer_nb('transfer', *mine, '--labels', 'open,shut', '--pixels', '48', *options, code=2)
         assert words in said and 'Traceback' not in said
-    for options,words in ((('--model', 'resnet9000'), "no model 'resnet9000'"), (('--labels', 'open'), 'a choice needs two'), (('--epochs', '0'), 'epochs')):
-        said = fer_nb('finetune', '--data', folder, '--out', tmp_path/'x', *options, code=2)
+    for options,words in ((('--model', 'resnet9000'), "no model 'resnet9000'"),
+                          (('--labels', 'open'), 'a choice needs two'), (('--epochs', '0'), 'epochs')):
+        said = fer_nb('finetune', *mine, *options, code=2)
         assert words in said and 'Traceback' not in said
+    def unreachable(*args, **options): raise Exception('URL fetch failure on https://storage')
     with pytest.raises(FerError, match='use none'):
-        monkeypatch.setattr(keras.utils, 'get_file', lambda *a, **k: (_ for _ in ()).throw(Exception('URL fetch failure on https://storage')))
+        monkeypatch.setattr(keras.utils, 'get_file', unreachable)
         monkeypatch.setattr('keras.src.utils.file_utils.get_file', keras.utils.get_file)
         monkeypatch.setenv('https_proxy', 'http://127.0.0.1:9')
         build('backbone', net='MobileNetV3Small', weights='imagenet')

@@ -70,7 +70,8 @@ def test_files_are_found_in_any_order_and_under_any_folder(tmp_path):
     names = np.array([f'archive/{"train" if s == "train" else "test"}/{EMOTIONS[k]}/{i}.png'
                       for i, (s, k) in enumerate(zip(FACES.split, FACES.labels))])
     faces, turned = replace(FACES, source=names), np.arange(70)[::-1]
-    path = table(tmp_path/'v.csv', [ordinary()[i] for i in turned], FACES[turned], ['\\'.join(names[i].split('/')[1:]) for i in turned])
+    files = ['\\'.join(names[i].split('/')[1:]) for i in turned]       # as written on Windows, and unpacked elsewhere
+    path = table(tmp_path/'v.csv', [ordinary()[i] for i in turned], FACES[turned], files)
     voted = with_votes(faces, path)
     assert (voted.labels == FACES.labels).all() and (voted.source == names).all()
 
@@ -88,7 +89,8 @@ def test_ferplus_own_layout_goes_by_row(tmp_path):
     voted = load(tmp_path/'fer2013.csv', votes=table(tmp_path/'fer2013new.csv', ordinary(), files=False))
     assert (voted.labels == FACES.labels).all() and voted.counted.all() and voted.origin.endswith('with votes')
     short = table(tmp_path/'short.csv', ordinary()[:-1], FACES[:-1], files=False)
-    with pytest.raises(FerError, match='69 rows and FER-2013 CSV fer2013.csv 70'): load(tmp_path/'fer2013.csv', votes=short)
+    with pytest.raises(FerError, match='69 rows and FER-2013 CSV fer2013.csv 70'):
+        load(tmp_path/'fer2013.csv', votes=short)
     mixed = table(tmp_path/'mixed.csv', ordinary(), replace(FACES, split=FACES.split[::-1]), files=False)
     with pytest.raises(FerError, match='or their Usage differs'): load(tmp_path/'fer2013.csv', votes=mixed)
 
@@ -124,7 +126,8 @@ def divided(tmp_path):
 
 def test_a_tie_is_learned_from_and_never_measured(divided):
     assert len(divided) == 70 and len(divided.with_label()) == 70 - 24
-    assert divided.with_label().counted.all() and (divided.with_label().labels == FACES.labels[np.arange(70) % 3 > 0]).all()
+    assert divided.with_label().counted.all()
+    assert (divided.with_label().labels == FACES.labels[np.arange(70) % 3 > 0]).all()
     assert len(FACES.with_label()) == 70                             # without votes all count
     half = divided.of('public')
     assert len(half.with_label()) == int(half.counted.sum()) < len(half)
@@ -159,7 +162,7 @@ WITHOUT_NF = ['file', 'Usage', *FERPLUS_COLUMNS[:-1]]
     (dict(votes=[given(sad=9)[:-1]]), ['row 2', '11 columns instead of 12']),
     (dict(votes=[]), ['has a header and no rows']),
     (dict(votes=[given(sad=9)[:-1]], header=WITHOUT_NF), ['has no column NF']),
-    (dict(votes=[given(sad=9)]*2, files=['drawn 0', 'drawn 71']), ['has votes for drawn 71', 'belongs to this dataset']),
+    (dict(votes=[given(sad=9)]*2, files=['drawn 0', 'drawn 71']), ['votes for drawn 71', 'belongs to this dataset']),
     (dict(votes=[given(sad=9)]*3, files=['x', 'y', 'drawn 1']), ['has votes for x', '2 such files']),
     (dict(votes=[given(sad=9)]*2, files=['drawn 0', 'drawn 0']), ['names drawn 0 more than once']),
 ])
@@ -193,7 +196,8 @@ def test_the_commands(tmp_path):
     env = os.environ | {'COLUMNS': '200', 'TF_CPP_MIN_LOG_LEVEL': '3'}
 
     def fer_nb(*args):
-        return subprocess.run([Path(sys.executable).parent/'fer-nb', *map(str, args)], capture_output=True, text=True, env=env, cwd=tmp_path)
+        command = [Path(sys.executable).parent/'fer-nb', *map(str, args)]
+        return subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path)
     data = ['--data', 'data', '--votes', path]
     done = fer_nb('train', '--arch', 'lenet', *data, '--epochs', 1, '--batch', 28, '--out', 'run', '--export', 'models')
     assert done.returncode == 0, done.stderr

@@ -23,7 +23,7 @@ _LAST = "Layers before the head that learn in the second phase."
 _RATE = "Learning rate of the second phase; the first has ten times as much."
 
 def _labels(data, labels):
-    "Names of the class folders to use: those in `labels`, with commas between them, or all. `FerError` for fewer than two."
+    "Names of the class folders to use: those that `labels` lists, or all. `FerError` for fewer than two."
     from fer_nb.training.readers import class_folders
     names = tuple(labels.split(',')) if labels else class_folders(data)
     if len(names) < 2: raise FerError(f"{data} has one class folder, {names[0]}: a choice needs two.")
@@ -73,7 +73,8 @@ def transfer(
     out:Optional[Path] = typer.Option(None, help="Folder of the run; runs/BACKBONE by default."),
     epochs:int = typer.Option(20, help="Of the second phase."), head_epochs:int = typer.Option(5, help=_HEAD),
     last:int = typer.Option(30, help=_LAST), rate:float = typer.Option(1e-4, help=_RATE),
-    batch:opt.Batch=None, augment:opt.Augment=None, precision:opt.Precision=None, validation:opt.Validation=None, seed:opt.Seed=None,
+    batch:opt.Batch=None, augment:opt.Augment=None, precision:opt.Precision=None, validation:opt.Validation=None,
+    seed:opt.Seed=None,
     export_to:opt.ExportTo=None, precision_out:opt.ExportPrecision='int8', quiet:opt.Quiet=False,
 ):
     "Train a network of keras.applications on faces: the head, then the last layers."

@@ -51,6 +51,7 @@ def _explained(run, model):
 def _crops_of(files, size, detector, whole):
     "uint8 (N, size, size) of all faces in the files. Raises `FerError` if there is none."
     import numpy as np
+
     from fer_nb.inference.image import open_image
     from fer_nb.inference.recognize import locate_faces, whole_crops
     if whole: return whole_crops(files, size)[1]

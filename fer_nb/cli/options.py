@@ -78,6 +78,7 @@ def _told(split, held, origin):
     if split == 'test': return f"{said}: its figure is no longer a held-out figure, as the best epoch is chosen by it."
     return f"{said}."
 
+# %% ../../nbs/cli/03_options.ipynb #ba40f7c1
 def with_faces(
     plan,          # A `Recipe`
     data,          # Dataset, as `load` takes it
@@ -93,6 +94,7 @@ def with_faces(
     stderr.print(_told(found, 0 if found in read.splits else len(faces.of(found)), read.origin))
     return replace(plan, validation=found), faces
 
+# %% ../../nbs/cli/03_options.ipynb #0211b906
 def run_faces(
     run,        # Folder of a training run
     data,       # The dataset that it learned from

@@ -28,7 +28,8 @@ def train(
     epochs:opt.Epochs=None, batch:opt.Batch=None, size:opt.Size=None, optimizer:opt.Optimizer=None, rate:opt.Rate=None,
     schedule:opt.Schedule=None, warmup:opt.Warmup=None, weight_decay:opt.Decay=None, smoothing:opt.Smoothing=None,
     class_weights:opt.Weights=None, average:opt.Average=None, precision:opt.Precision=None, augment:opt.Augment=None,
-    distinct:opt.Distinct=None, patience:opt.Patience=None, validation:opt.Validation=None, seed:opt.Seed=None, quiet:opt.Quiet=False,
+    distinct:opt.Distinct=None, patience:opt.Patience=None, validation:opt.Validation=None, seed:opt.Seed=None,
+    quiet:opt.Quiet=False,
 ):
     "Train a network; the same command goes on where it was interrupted."
     import_training()
@@ -56,8 +57,9 @@ def distill(
                                                    "to compute."),
     begin:Optional[Path] = typer.Option(None, help="Folder of a run: begin with its network instead of a new one."),
     export_to:opt.ExportTo=None, precision_out:opt.ExportPrecision='int8',
-    epochs:opt.Epochs=None, batch:opt.Batch=None, rate:opt.Rate=None, average:opt.Average=None, precision:opt.Precision=None,
-    augment:opt.Augment=None, validation:opt.Validation=None, seed:opt.Seed=None, quiet:opt.Quiet=False,
+    epochs:opt.Epochs=None, batch:opt.Batch=None, rate:opt.Rate=None, average:opt.Average=None,
+    precision:opt.Precision=None, augment:opt.Augment=None, validation:opt.Validation=None, seed:opt.Seed=None,
+    quiet:opt.Quiet=False,
 ):
     "Train a small network on the answers of larger ones; the same command goes on where it was interrupted."
     import_training()

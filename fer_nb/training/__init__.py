@@ -1,1 +1,1 @@
-"From labelled faces to a shipped model: data, augmentation, networks, training, evaluation, export. Keras and TensorFlow."
+"From labelled faces to a shipped model: data, augmentation, networks, training, evaluation, export. Needs Keras."

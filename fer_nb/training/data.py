@@ -95,6 +95,7 @@ def choose_split(
         raise FerError(f"{faces.origin or 'The data'} has too few faces to hold some out ({len(faces)}): add more.")
     return held, 'validation'
 
+# %% ../../nbs/training/03_data.ipynb #927dfe0e
 def as_learned(
     faces:Faces, # As `load` reads them
     split:str,   # The split that a run was chosen on

@@ -75,11 +75,15 @@ class _Distiller(keras.distillation.Distiller):
     @property
     def network(self):
         "The student as a network that ends in probabilities."
-        s = self.student
-        return keras.Model(s.input, L.Activation('softmax', dtype='float32', name='probabilities')(s.output), name=s.name)
+        s, softmax = self.student, L.Activation('softmax', dtype='float32', name='probabilities')
+        return keras.Model(s.input, softmax(s.output), name=s.name)
 
-def _digest(folder): return hashlib.sha256((Path(folder)/'best.keras').read_bytes()).hexdigest()
+def _record(folder, **more):
+    "What is recorded of a run: its name, the hash of its network, `more`, and some of its recipe."
+    digest, recipe = hashlib.sha256((folder/'best.keras').read_bytes()).hexdigest(), Run(folder).info['recipe']
+    return dict(run=folder.name, sha256=digest, **more) | {k: recipe[k] for k in ('arch', 'options', 'epochs', 'seed')}
 
+# %% ../../nbs/training/16_distill.ipynb #523a9766
 @dataclass(frozen=True)
 class Distillation:
     "Who teaches, and how much it counts."
@@ -90,14 +94,14 @@ class Distillation:
     once:bool = False       # The teachers answer before the training, not at every step
 
     def __post_init__(self):
-        if not .5 <= self.temperature <= 20: raise FerError(f"temperature is {self.temperature}: it must be from 0.5 to 20.")
+        if not .5 <= self.temperature <= 20:
+            raise FerError(f"temperature is {self.temperature}: it must be from 0.5 to 20.")
         if not 0 <= self.truth < 1: raise FerError(f"truth is {self.truth}: it must be from 0 to below 1.")
 
     @property
     def settings(self):
         "What goes into the run's recipe.json, and must be equal when it goes on."
-        known = [dict(run=Path(f).name, sha256=_digest(f), **{k: Run(Path(f)).info['recipe'][k] for k in ('arch', 'options', 'epochs', 'seed')},
-                      parameters=m.count_params()) for f,m in zip(self.folders, self.teachers)]
+        known = [_record(Path(f)) | dict(parameters=m.count_params()) for f,m in zip(self.folders, self.teachers)]
         return dict(teachers=known, temperature=self.temperature, truth=self.truth, once=self.once)
 
     def distiller(self, student):
@@ -107,7 +111,7 @@ class Distillation:
         return _Distiller(ensemble(self.teachers), logits, loss, student_loss_weight=self.truth)
 
     def taught(self, faces, folder, verbose=0):
-        "`faces` with targets that are `truth` times their own and for the rest the teachers' answers, kept in `folder`."
+        "`faces` with a share `truth` of their own targets and the rest the teachers' answers, kept in `folder`."
         path = Path(folder)/'answers.npy'
         if not path.is_file():
             answers = answer_once(self.teachers, faces.images, verbose)
@@ -118,9 +122,8 @@ class Distillation:
 # %% ../../nbs/training/16_distill.ipynb #168aa6bd
 def _begun(recipe, folder, options):
     "The recipe with the architecture of the run in `folder`, and the options of `train` to begin with its network."
-    info = Run(folder).info['recipe']
-    origin = dict(run=folder.name, sha256=_digest(folder), **{k: info[k] for k in ('arch', 'options', 'epochs', 'seed')})
-    return replace(recipe, arch=info['arch'], options=info['options']), options | dict(start=Run(folder).best(), origin=origin)
+    info, begun = Run(folder).info['recipe'], dict(start=Run(folder).best(), origin=_record(folder))
+    return replace(recipe, arch=info['arch'], options=info['options']), options | begun
 
 def distill(
     recipe:Recipe,        # The student's: architecture, schedule, augmentation
@@ -133,7 +136,7 @@ def distill(
     begin=None,           # Folder of a run of the same network, to begin with what it learned
     **options,            # Of `train`: command, verbose, callbacks
 ) -> Run:
-    "Train a student on labels and teachers (Hinton et al. 2015), or go on. Raises `FerError` if they do not fit together."
+    "Train a student on labels and teachers (Hinton et al. 2015), or go on. Raises `FerError` if they do not fit."
     if recipe.class_weights != 'none':
         raise FerError(f"class_weights is {recipe.class_weights}: a student learns without them, set it to none.")
     models = tuple(load_teachers(teachers, faces.names, recipe.size))
@@ -151,37 +154,43 @@ def _alike(runs):
         info = run.info
         differ = [k for k in ('arch', 'options', 'size') if info['recipe'][k] != first['recipe'][k]]
         if differ := differ + [k for k in ('labels', 'counts') if info['data'][k] != first['data'][k]]:
-            raise FerError(f"{run.folder} and {runs[0].folder} differ in {', '.join(differ)}: only runs of one network on the same faces have a mean.")
+            raise FerError(f"{run.folder} and {runs[0].folder} differ in {', '.join(differ)}: "
+                           "only runs of one network on the same faces have a mean.")
 
+# %% ../../nbs/training/16_distill.ipynb #f68e333b
 def average(
-    folders,     # Of finished runs of one architecture, one of which began with another's network, or all with a third's
+    folders,     # Of finished runs of one architecture that began with the same network, or one with another's
     faces:Faces, # That they learned from, with their validation split
     folder,      # Of the new run
     command=None,# What to record as the command
 ) -> Run:
-    "A run whose network has the mean of the best networks' weights (a uniform soup). Raises `FerError` if the mean is worse than each of them."
+    """A run whose network has the mean of the best networks' weights (a uniform soup).
+    Raises `FerError` if the mean is worse than each of them."""
     runs, folder = [Run(Path(o)) for o in folders], Path(folder)
-    if (folder/'recipe.json').is_file(): raise FerError(f"{folder} holds a run already: give another folder, or delete this one.")
+    if (folder/'recipe.json').is_file():
+        raise FerError(f"{folder} holds a run already: give another folder, or delete this one.")
     _alike(runs)
     models, first = [o.best() for o in runs], runs[0].info
     net = models[0]
     net.set_weights([np.mean(w, 0) for w in zip(*(m.get_weights() for m in models))])
     net.compile(loss='categorical_crossentropy', metrics=['accuracy'])
-    check = faces.of(first['recipe']['validation'])
-    loss, accuracy = net.evaluate(check.images[..., None].astype(np.float32), check.targets(), batch_size=256, verbose=0)
+    check = faces.of(first['recipe']['validation']).with_label()
+    pixels = check.images[..., None].astype(np.float32)
+    loss, accuracy = net.evaluate(pixels, check.targets(), batch_size=256, verbose=0)
     lowest = [min(o.history['val_loss']) for o in runs]
     if loss > max(lowest) + 1e-3:                             # histories are rounded
-        raise FerError(f"The mean of {', '.join(o.folder.name for o in runs)} has the loss {loss:.3f}, which is worse than each of them ({', '.join(f'{o:.3f}' for o in lowest)}): "
+        raise FerError(f"The mean of {', '.join(o.folder.name for o in runs)} has the loss {loss:.3f}, which is worse "
+                       f"than each of them ({', '.join(f'{o:.3f}' for o in lowest)}): "
                        "average runs that began with the same network.")
     return _write_mean(folder, net, runs, first, loss, accuracy, command)
 
 def _write_mean(folder, net, runs, first, loss, accuracy, command):
     "The run's folder: a history of one row, whose epochs are those of all members."
-    keys = 'arch', 'options', 'epochs', 'seed'
-    members = [dict(run=o.folder.name, sha256=_digest(o.folder), command=o.info['command'], **{k: o.info['recipe'][k] for k in keys}) for o in runs]
+    members = [_record(o.folder, command=o.info['command']) for o in runs]
     command = command or f"average({[o.folder.name for o in runs]}, faces, {folder.name!r})"
     info = dict(recipe=first['recipe'], command=command, versions=versions(), data=first['data'], averaged=members)
-    row = dict(epoch=sum(len(o.history['epoch']) for o in runs), val_accuracy=round(float(accuracy), 5), val_loss=round(float(loss), 5))
+    epochs = sum(len(o.history['epoch']) for o in runs)
+    row = dict(epoch=epochs, val_accuracy=round(float(accuracy), 5), val_loss=round(float(loss), 5))
     folder.mkdir(parents=True, exist_ok=True)
     net.save(folder/'best.keras')
     write_history(folder/'history.csv', [row])

@@ -14,17 +14,8 @@ import numpy as np
 
 from ..core import FerError, replacing
 from ..emotions import EMOTIONS
+from . import metrics
 from .faces import seen_in
-from fer_nb.training.metrics import (
-    bin_gap,
-    bootstrap,
-    check_answers,
-    check_rows,
-    class_mean,
-    class_scores,
-    confidence_bins,
-    wilson,
-)
 from .plots import draw_bins, plot_confusion
 
 # %% ../../nbs/training/12_evaluate.ipynb #aed86226
@@ -89,11 +80,11 @@ def evaluate(
     seed:int=0,         # Of the bootstrap
 ) -> Report:
     "All figures with their intervals, per-class scores, confusion matrix, calibration; `FerError` for unusable arrays."
-    p, y = check_answers(probabilities, labels, names)
-    check_rows(p)
+    p, y = metrics.check_answers(probabilities, labels, names)
+    metrics.check_rows(p)
     right, n, k = p.argmax(1) == y, len(y), len(names)
     confusion = np.bincount(y*k + p.argmax(1), minlength=k*k).reshape(k, k)
-    scores, (f1_ci, recall_ci) = class_scores(confusion), bootstrap(confusion, resamples, seed)
+    scores, (f1_ci, recall_ci) = metrics.class_scores(confusion), metrics.bootstrap(confusion, resamples, seed)
     per_class = {name: dict(precision=float(a), recall=float(b), f1=float(c), support=int(s))
                  for name,a,b,c,s in zip(names, *scores, confusion.sum(1))}
     rest = None
@@ -102,11 +93,11 @@ def evaluate(
             raise FerError(f"seen has shape {np.shape(seen)}: give one True or False a face.")
         left = right[~np.asarray(seen)]
         rest = dict(n=len(left), accuracy=float(left.mean()),
-                    accuracy_ci=wilson(int(left.sum()), len(left))) if len(left) else None
-    table = confidence_bins(p, y)
-    return Report(n, float(right.mean()), wilson(int(right.sum()), n), float(class_mean(scores[2])), f1_ci,
-                  float(class_mean(scores[1])), recall_ci, per_class,
-                  confusion, bin_gap(table), table, rest, split, model)
+                    accuracy_ci=metrics.wilson(int(left.sum()), len(left))) if len(left) else None
+    table = metrics.confidence_bins(p, y)
+    recall, f1 = (float(metrics.class_mean(o)) for o in scores[1:])
+    return Report(n, float(right.mean()), metrics.wilson(int(right.sum()), n), f1, f1_ci, recall, recall_ci, per_class,
+                  confusion, metrics.bin_gap(table), table, rest, split, model)
 
 # %% ../../nbs/training/12_evaluate.ipynb #f15a0eec
 _percent = lambda v: '' if v is None or np.isnan(v) else f'{100*v:.1f}'
@@ -156,7 +147,7 @@ def evaluate_model(
     flip:bool=False,  # Average with the mirrored faces
     five_crop:bool=False, # Average over the middle and four corners
 ) -> Report:
-    "The report of `model` on one split of `faces`, of those that have a label. Raises `FerError` if their labels differ."
+    "The report of `model` on the faces of one split that have a label. Raises `FerError` if the labels differ."
     if tuple(model.labels) != tuple(faces.names):
         raise FerError(f"The model's labels are {', '.join(model.labels)}, the data's {', '.join(faces.names)}: they "
                        f"must be the same, in the same order.")

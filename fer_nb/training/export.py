@@ -58,8 +58,8 @@ def _write_model(out, name, values, content, history, recorded, weights):
     return read_card(card)
 
 # %% ../../nbs/training/14_export.ipynb #84e2a463
-_NOTES = ["The checkpoint and the threshold were chosen, and the temperature was fitted, on the split that the figures are "
-          "of.",
+_NOTES = ["The checkpoint and the threshold were chosen, and the temperature was fitted, "
+          "on the split that the figures are of.",
           "calibration_error is that of the raw network, calibration_error_scaled that of the probabilities as they "
           "are given, after the temperature."]
 

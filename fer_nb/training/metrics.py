@@ -80,7 +80,7 @@ def confidence_bins(p, y, bins=15):
     return np.stack([count, divide(total, count), divide(hits, count)], 1)
 
 def bin_gap(table):
-    "Mean distance between confidence and share right in a table of `confidence_bins`, weighted by the faces of each bin."
+    "Mean distance of confidence and share right in a table of `confidence_bins`, weighted by faces."
     return float(np.nansum(table[:, 0]*np.abs(table[:, 1] - table[:, 2]))/table[:, 0].sum())
 
 def calibration_error(
@@ -137,7 +137,7 @@ def choose_threshold(
     probabilities, # (N, classes), after temperature scaling
     labels,        # (N,)
 ) -> float:
-    "The confidence, to two digits, above which right minus wrong answers are most (Chow 1970); 0 if silence never pays."
+    "The confidence above which right minus wrong answers are most (Chow 1970), two digits; 0 if silence never pays."
     p, y = check_answers(probabilities, labels)
     check_rows(p)
     steps = np.arange(0, 1, .01)

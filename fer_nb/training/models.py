@@ -98,8 +98,9 @@ def attend(
     kind:str='se',     # none, se or cbam
     reduction:int=8,   # Channels to one hidden unit
 ):                     # Like x
-    "`x` times what squeeze-and-excitation or CBAM thinks of its channels, and of its pixels. Raises `FerError` for another kind."
-    if reduction < 1: raise FerError(f"reduction is {reduction}: it must be 1 or more; attention='none' leaves the attention out.")
+    "`x` weighted by channel with squeeze-and-excitation, by channel and pixel with CBAM. `FerError` for another kind."
+    if reduction < 1:
+        raise FerError(f"reduction is {reduction}: it must be 1 or more; attention='none' leaves the attention out.")
     if kind == 'none': return x
     if kind == 'se': return L.Multiply()([x, _what(x, reduction, [L.GlobalAveragePooling2D])])
     if kind != 'cbam': raise FerError(f"There is no attention {kind!r}: choose none, se or cbam.")
@@ -214,7 +215,9 @@ def se_resnet(x,
     "A residual network (He et al. 2015) with squeeze-and-excitation (Hu et al. 2017) for small faces."
     x = _conv(x, filters[0], 5 if step == 2 else 3, step)
     for stage,(channels,count) in enumerate(zip(filters, blocks)):
-        for i in range(count): x = _residual(x, channels, 2 if not i and (stage or step == 1) else 1, attention, reduction)
+        for i in range(count):
+            stride = 2 if not i and (stage or step == 1) else 1
+            x = _residual(x, channels, stride, attention, reduction)
     return L.Dropout(dropout)(L.GlobalAveragePooling2D()(x))
 
 # %% ../../nbs/training/06_models.ipynb #38736e98

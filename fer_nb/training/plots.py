@@ -12,15 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core import FerError, need
-from fer_nb.training.metrics import (
-    bin_gap,
-    check_answers,
-    check_rows,
-    choose_threshold,
-    confidence_bins,
-    divide,
-    selective,
-)
+from . import metrics
 
 # %% ../../nbs/training/11_plots.ipynb #7a8f7b26
 def plot_confusion(
@@ -30,7 +22,7 @@ def plot_confusion(
     "The confusion matrix as a figure: percent of the true class, and faces."
     plt, sns = need('matplotlib.pyplot', 'train'), need('seaborn', 'train')
     counts, k = report.confusion, len(report.names)
-    share = 100*divide(counts, counts.sum(1, keepdims=True))
+    share = 100*metrics.divide(counts, counts.sum(1, keepdims=True))
     text = np.array([['' if np.isnan(s) else f'{s:.0f}%\n{c:,}' for s,c in zip(*row)] for row in zip(share, counts)])
     fig, ax = plt.subplots(figsize=(.82*k + 1.6, .7*k + 1.2), layout='constrained')
     sns.heatmap(np.nan_to_num(share), annot=text, fmt='', vmin=0, vmax=100, cmap='Blues', linewidths=1.5,
@@ -59,8 +51,8 @@ def draw_bins(table, title=''):
     top.plot((0, 1), (0, 1), '--', color='#555', linewidth=1, label='as it should be')
     top.set(xlim=(0, 1), ylim=(0, 1), ylabel='share right')
     top.legend(loc='upper left', frameon=False, fontsize=9)
-    top.text(.98, .04, f'calibration error {bin_gap(table):.1%}', ha='right', transform=top.transAxes, fontsize=10,
-             bbox=dict(facecolor='white', alpha=.85, edgecolor='none'))
+    top.text(.98, .04, f'calibration error {metrics.bin_gap(table):.1%}', ha='right', transform=top.transAxes,
+             fontsize=10, bbox=dict(facecolor='white', alpha=.85, edgecolor='none'))
     top.set_title(title, fontsize=11, loc='left')
     low.bar(middle, 100*count/count.sum(), width*.92, color='#8A8F98')
     low.set(xlabel='confidence', ylabel='% of faces')
@@ -76,9 +68,9 @@ def plot_reliability(
     bins:int=15,   # Of equal width
 ):
     "Reliability diagram: share right against confidence, with the calibration error."
-    p, y = check_answers(probabilities, labels)
-    check_rows(p)
-    return draw_bins(confidence_bins(p, y, bins), title)
+    p, y = metrics.check_answers(probabilities, labels)
+    metrics.check_rows(p)
+    return draw_bins(metrics.confidence_bins(p, y, bins), title)
 
 # %% ../../nbs/training/11_plots.ipynb #63856eed
 def plot_coverage(
@@ -88,11 +80,11 @@ def plot_coverage(
     title:str='',
 ):
     "Accuracy of the answers against the share of faces that get one, as the threshold falls from 1 to 0."
-    plt, (p, y) = need('matplotlib.pyplot', 'train'), check_answers(probabilities, labels)
-    threshold = choose_threshold(p, y) if threshold is None else threshold
+    plt, (p, y) = need('matplotlib.pyplot', 'train'), metrics.check_answers(probabilities, labels)
+    threshold = metrics.choose_threshold(p, y) if threshold is None else threshold
     order = np.argsort(-p.max(1), kind='stable')
     right = np.cumsum((p.argmax(1) == y)[order])/np.arange(1, len(y) + 1)
-    coverage, here = np.arange(1, len(y) + 1)/len(y), selective(p, y, threshold)
+    coverage, here = np.arange(1, len(y) + 1)/len(y), metrics.selective(p, y, threshold)
     fig, ax = plt.subplots(figsize=(4.8, 3.4), layout='constrained')
     first = max(1, len(y)//100)                                # a handful of faces says nothing
     ax.plot(100*coverage[first:], 100*right[first:], color='#0072B2', linewidth=1.8)

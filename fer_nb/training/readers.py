@@ -89,7 +89,8 @@ def read_csv(
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.pgm')
 
 class Tree:
-    "A folder or a zip file: `names` and `pictures` are relative POSIX paths, `read(name)` gives a file's bytes. Raises `FerError` for another file."
+    """A folder or a zip file; raises `FerError` for another file. `names` and `pictures` are relative POSIX paths,
+    `read(name)` gives a file's bytes."""
     def __init__(self, path):
         self.path = Path(path)
         if self.path.is_dir():
@@ -170,10 +171,11 @@ def read_tree(
 def class_folders(
     path, # A folder or a zip
 ) -> tuple:
-    "Names of the folders that pictures stand in, sorted: the labels of a dataset of your own. `FerError` if there is none."
+    "Sorted names of the folders with pictures: the labels of a dataset of your own. `FerError` if there is none."
     if not Path(path).exists(): raise FerError(f"{path} does not exist.")
     found = sorted({_class_folder(o) for o in Tree(path).pictures} - {''})
-    if not found: raise FerError(f"{path} holds no pictures in folders: put those of each label into a folder with its name.")
+    if not found:
+        raise FerError(f"{path} holds no pictures in folders: put those of each label into a folder with its name.")
     return tuple(found)
 
 # %% ../../nbs/training/01_readers.ipynb #0a982099

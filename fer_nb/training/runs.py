@@ -143,7 +143,7 @@ def run_callbacks(
     recipe,      # A `Recipe`
     state:dict,  # As `start_run` returns it
 ) -> list:
-    "Keras callbacks that keep the best network, stop early, lower the rate and commit the state, in the order that they need."
+    "Keras callbacks that keep the best network, stop early, lower the rate and commit the state, in their order."
     keras_own, loss = keras.callbacks, dict(monitor='val_loss', mode='min')
     watch = [_KeepBest(folder)]
     if recipe.patience: watch.append(keras_own.EarlyStopping(patience=recipe.patience, **loss))

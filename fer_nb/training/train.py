@@ -85,7 +85,8 @@ def train(
     "Train, or go on, until the recipe's last epoch or early stopping. Raises `FerError` if `folder` holds another run."
     folder, learn, check = Path(folder), _learning_set(faces, recipe), faces.of(recipe.validation).with_label()
     if faces.size != recipe.size:
-        raise FerError(f"The faces are {faces.size} pixels wide: load them with size={recipe.size}, as the recipe says.")
+        raise FerError(f"The faces are {faces.size} pixels wide: "
+                       f"load them with size={recipe.size}, as the recipe says.")
     data = {'origin': faces.origin, 'labels': list(faces.names), 'counts': faces.counts(),
             'learned_from': len(learn), 'notes': list(faces.notes)}
     if start is not None and start.output_shape[-1] != len(faces.names):

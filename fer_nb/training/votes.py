@@ -59,7 +59,8 @@ def _places(names, what):
     place = {_key(o): i for i,o in enumerate(names)}
     if len(place) < len(names):
         twice = next(_key(o) for i,o in enumerate(names) if place[_key(o)] != i)
-        raise FerError(f"{what} names {twice} more than once: votes are joined by the last two parts of a file's path, which must differ.")
+        raise FerError(f"{what} names {twice} more than once: votes are joined by the last two parts of a file's path, "
+                       "which must differ.")
     return place
 
 def _by_file(faces, votes, files, path):
@@ -67,8 +68,9 @@ def _by_file(faces, votes, files, path):
     place, _ = _places(faces.source, faces.origin), _places(files, path)
     missing = [o for o in files if _key(o) not in place]
     if missing:
-        raise FerError(f"{path} has votes for {missing[0]}, which is not among the faces of {faces.origin}"
-                       f"{f' ({len(missing):,} such files)' if len(missing) > 1 else ''}: give the table that belongs to this dataset.")
+        others = f" ({len(missing):,} such files)" if len(missing) > 1 else ''
+        raise FerError(f"{path} has votes for {missing[0]}, which is not among the faces of {faces.origin}{others}: "
+                       "give the table that belongs to this dataset.")
     rows = np.array([place[_key(o)] for o in files])
     order = np.argsort(rows, kind='stable')
     note = (f"{len(faces) - len(rows):,} faces without votes left out",) if len(rows) < len(faces) else ()
@@ -95,8 +97,9 @@ def _without_copies(faces, votes):
     first = np.zeros(len(faces), bool)
     first[np.unique(group, return_index=True)[1]] = True
     keep = first & ~held
-    notes = tuple(f"{n:,} training {what}" for n,what in ((held.sum(), "faces left out: the picture stands in another split, too"),
-                  ((~first & ~held).sum(), "faces are copies of others: their votes were added up")) if n)
+    told = ((held.sum(), "faces left out: the picture stands in another split, too"),
+            ((~first & ~held).sum(), "faces are copies of others: their votes were added up"))
+    notes = tuple(f"{n:,} training {what}" for n,what in told if n)
     return replace(faces[keep], notes=faces.notes + notes), added[group][keep]
 
 # %% ../../nbs/training/02_votes.ipynb #53cfcc00
@@ -105,7 +108,8 @@ def with_votes(
     path,             # Table of votes, as `read_votes` reads it
     names:tuple=None, # Labels; by default those of `faces`; `contempt` may be one
 ) -> Faces:
-    "`faces` with the shares of the votes as targets, the most frequent label, and `counted`. Raises `FerError` if they do not belong together."
+    """`faces` with the shares of the votes as targets, the most frequent answer as label, and `counted`.
+    Raises `FerError` if faces and votes do not belong together."""
     names = tuple(names or faces.names)
     if unknown := [o for o in names if o not in VOTE_COLUMNS]:
         raise FerError(f"Nobody could vote for {', '.join(unknown)}: the answers are {', '.join(VOTE_COLUMNS)}.")

@@ -2,8 +2,8 @@
 
     python nbs/tutorials/bench_app.py [--frames 1000] [--json FILE]
 
-Needs the extras `all` and `dev` and a Chromium (tools/browser.py finds or installs one). Everything runs on this machine:
-browser, server and kernel share its cores, so a visitor with a computer of her own has it better."""
+Needs the extras `all` and `dev` and a Chromium (tools/browser.py finds or installs one). Everything runs on this
+machine: browser, server and kernel share its cores, so a visitor with a computer of her own has it better."""
 import argparse
 import json
 import os
@@ -92,7 +92,9 @@ def camera(chromium, server, frames):
     trips = page.evaluate("[...document.querySelector('[data-camera]').ferNbTrips]")
     used = busy() - used
     page.close()
-    return {'camera, frames a second': seen/seconds, 'processor time for a frame, kernel and server, ms': 1000*used/seen, 'round trip, median, ms': float(np.median(trips)),
+    return {'camera, frames a second': seen/seconds,
+            'processor time for a frame, kernel and server, ms': 1000*used/seen,
+            'round trip, median, ms': float(np.median(trips)),
             'round trip, 95th percentile, ms': float(np.percentile(trips, 95)), **memory}
 
 
@@ -104,7 +106,8 @@ def photo(chromium, server, folder):
     cv2.imwrite(str(path), large.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 95])
     page, _ = open_page(chromium, server.url)
     cdp, box, times = page.context.new_cdp_session(page), page.locator('.drop').bounding_box(), []
-    where = dict(x=box['x'] + box['width']/2, y=box['y'] + 20, data=dict(items=[], files=[str(path)], dragOperationsMask=1))
+    dropped = dict(items=[], files=[str(path)], dragOperationsMask=1)
+    where = dict(x=box['x'] + box['width']/2, y=box['y'] + 20, data=dropped)
     for i in range(3):
         for kind in ('dragEnter', 'dragOver'): cdp.send('Input.dispatchDragEvent', dict(type=kind, **where))
         begin = time.perf_counter()
@@ -122,7 +125,8 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as p:
         film = fake_camera.write(Path(folder)/'one.mjpeg')
-        chromium = p.chromium.launch(executable_path=browser.chromium(), args=[*FAKE, f'--use-file-for-fake-video-capture={film}'])
+        camera_film = f'--use-file-for-fake-video-capture={film}'
+        chromium = p.chromium.launch(executable_path=browser.chromium(), args=[*FAKE, camera_film])
         found = start_ups(chromium) | (visitors(chromium) if sys.platform == 'linux' else {})
         with start(port=0) as server: found |= photo(chromium, server, folder) | camera(chromium, server, args.frames)
         version = chromium.version

@@ -16,7 +16,8 @@ from fer_nb.training.data import drawn_faces
 from fer_nb.training.evaluate import evaluate_model
 from fer_nb.training.models import ARCHITECTURES, build
 from fer_nb.training.train import Recipe, train
-from fer_nb.inference.zoo import Classifier, load_model, softmax
+from fer_nb.inference.classify import Classifier, softmax
+from fer_nb.inference.zoo import load_model
 
 FACES = drawn_faces(700, size=28)
 PUBLIC = FACES.of('public')
@@ -55,7 +56,7 @@ def test_int8_holds_no_float_between_its_ends_and_is_a_quarter_of_the_size(model
 
 
 def test_whole_grey_levels_pass_the_quantised_input_unchanged(model, tmp_path):
-    from fer_nb.inference.zoo import open_litert
+    from fer_nb.inference.classify import open_litert
     path = export.to_litert(model, tmp_path/'m.tflite', 'int8', np.clip(FACES.images[:50], 60, 200))
     net = open_litert(path, delegate=False)
     first = net._get_ops_details()[0]['outputs'][0]

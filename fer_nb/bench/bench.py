@@ -24,14 +24,14 @@ from typing import Callable, NamedTuple
 import cv2
 import numpy as np
 
-from ..core import FerError, models_dir, need, replacing
+from ..core import FerError, models_dir, native_silence, need, replacing
 from ..training.data import drawn_faces, load
-from ..inference.detect import available
+from ..inference.detectors import available
 from ..training.evaluate import evaluate
 from .measure import (STATIC, WORKER, Peer, cores, environment, faces_found, frame, installed, machine, plain_products,
                             table, take_turns, threads, timed)
 from ..inference.recognize import EmotionRecognizer
-from ..inference.zoo import DEFAULT, native_silence, list_models, load_model
+from ..inference.zoo import DEFAULT, list_models, load_model
 
 # %% ../../nbs/bench/01_bench.ipynb #ebd5106c
 class Effort(NamedTuple):

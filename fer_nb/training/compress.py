@@ -18,7 +18,7 @@ from ..core import FerError
 from .evaluate import wilson
 from .export import to_litert
 from .train import Recipe, Run, train
-from ..inference.zoo import Classifier
+from ..inference.classify import Classifier
 
 # %% ../../nbs/training/14_compress.ipynb #3ac4c66f
 def _kernels(model):

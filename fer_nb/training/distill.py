@@ -18,7 +18,7 @@ from keras import layers as L
 from ..core import FerError, replacing
 from .data import Faces
 from .train import Recipe, Run, train, versions, write_history
-from ..inference.zoo import five_crops, softmax
+from ..inference.classify import five_crops, softmax
 
 # %% ../../nbs/training/12_distill.ipynb #c94b3614
 def load_teachers(

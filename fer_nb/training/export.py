@@ -26,7 +26,8 @@ from .data import Faces
 from .evaluate import calibration_error, choose_threshold, evaluate_model, fit_temperature, selective
 from .models import multiply_adds, pack_weights, probe, unpack_weights
 from .train import Run
-from ..inference.zoo import Card, Classifier, open_litert, read_card, softmax
+from ..inference.classify import Classifier, open_litert, softmax
+from ..inference.zoo import Card, read_card
 
 # %% ../../nbs/training/10_export.ipynb #85d360f2
 class _Flat(keras.layers.Layer):

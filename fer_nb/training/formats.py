@@ -116,7 +116,7 @@ def compare_onnx(
     faces,  # uint8 (N, S, S)
 ) -> dict:  # agreement (share of equal answers), difference (largest, of probabilities)
     "How far an ONNX file and a LiteRT file of one network are apart."
-    from fer_nb.inference.zoo import softmax
+    from fer_nb.inference.classify import softmax
     one = load_model(path)(np.asarray(faces)[..., None])
     other = softmax(model.logits(faces))
     return dict(agreement=float((one.argmax(1) == other.argmax(1)).mean()), difference=float(np.abs(one - other).max()))

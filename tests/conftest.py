@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def command(capfd, monkeypatch):
-    """Runs `fer-nb ARGUMENTS` in this process, where TensorFlow is imported once for all tests: an exit code, stdout and
+    """Runs `fer-nb ARGUMENTS` in this process, where TensorFlow is imported once for all tests: exit code, stdout and
     stderr as subprocess.run gives them. The program's own process is tested where it costs less, and in test_cli.py."""
     from fer_nb.cli.main import main
     def run(*arguments, cwd='.'):

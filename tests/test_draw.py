@@ -1,14 +1,15 @@
 "What is drawn can be read, stays inside the picture, and says what the numbers say."
+import subprocess
+import sys
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pytest
 
 from fer_nb.core import FerError
-from fer_nb.inference.draw import draw_bars, draw_faces, draw_report, put_text, text_width
 from fer_nb.emotions import COLOURS, EMOTIONS
-
+from fer_nb.inference.canvas import put_text, text_width
+from fer_nb.inference.draw import draw_bars, draw_faces, draw_report
 
 def face(box, label='happy', p=.9, labels=EMOTIONS):
     probabilities = np.full(len(labels), (1 - p)/(len(labels) - 1), np.float32)
@@ -49,7 +50,8 @@ def test_a_circle_is_none_of_the_rectangles_corners():
 @pytest.mark.parametrize('shape', ['rectangle', 'circle'])
 def test_any_size_and_boxes_over_the_border(size, shape):
     image = np.full((size, size, 3), 128, np.uint8)
-    boxes = [(-size*.3, -size*.2, size, size), (size*.7, size*.8, size*.6, size*.6), (0, 0, size, size), (size*.5, size*.5, .5, .5)]
+    boxes = [(-size*.3, -size*.2, size, size), (size*.7, size*.8, size*.6, size*.6), (0, 0, size, size),
+             (size*.5, size*.5, .5, .5)]
     out = draw_faces(image, [face(b, e) for b, e in zip(boxes, EMOTIONS)], shape)
     assert out.shape == image.shape and (out != image).any()
 
@@ -81,7 +83,7 @@ def test_large_pictures_get_large_letters():
     assert 8 < (large[3] - large[1])/(small[3] - small[1]) < 12
     tiny = draw_faces(np.full((3000, 4000, 3), 255, np.uint8), [face((1500, 1500, 60, 60))])
     x0, y0, x1, y1 = tag_box(tiny, 'happy')
-    assert y1 - y0 - 60 > 3000/40                                                # a tag that can be read beside a small face
+    assert y1 - y0 - 60 > 3000/40              # a tag that can be read beside a small face
 
 
 def test_numbers_and_numbering_change_the_tag():
@@ -149,8 +151,8 @@ def test_reports(n, size):
 
 
 def test_drawing_loads_no_tensorflow_and_no_matplotlib():
-    import subprocess, sys
-    code = "import sys, fer_nb.inference.draw, fer_nb.inference.recognize; sys.exit(any(o in sys.modules for o in ('tensorflow', 'matplotlib', 'PIL')))"
+    code = ("import sys, fer_nb.inference.draw, fer_nb.inference.recognize; "
+            "sys.exit(any(o in sys.modules for o in ('tensorflow', 'matplotlib', 'PIL')))")
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0
     code = "import sys, fer_nb.inference.recognize; sys.exit('fer_nb.inference.draw' in sys.modules)"
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0

@@ -11,9 +11,11 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '-1')
 keras = pytest.importorskip('keras')
 
+from fer_nb.cli.models import export
 from fer_nb.core import FerError
-from fer_nb.inference.zoo import Classifier, load_model, softmax
-from fer_nb.training import export, litert
+from fer_nb.inference.classify import Classifier, softmax
+from fer_nb.inference.zoo import load_model
+from fer_nb.training import litert
 from fer_nb.training.evaluate import evaluate_model
 from fer_nb.training.faces import drawn_faces
 from fer_nb.training.models import ARCHITECTURES, build
@@ -57,7 +59,7 @@ def test_int8_holds_no_float_between_its_ends_and_is_a_quarter_of_the_size(model
 
 
 def test_whole_grey_levels_pass_the_quantised_input_unchanged(model, tmp_path):
-    from fer_nb.inference.zoo import open_litert
+    from fer_nb.inference.classify import open_litert
     path = litert.to_litert(model, tmp_path/'m.tflite', 'int8', np.clip(FACES.images[:50], 60, 200))
     net = open_litert(path, delegate=False)
     first = net._get_ops_details()[0]['outputs'][0]

@@ -61,7 +61,7 @@ def test_broken_and_missing_files_are_named(model, tmp_path):
 
 def test_onnx_agrees_with_litert(model, tmp_path):
     pytest.importorskip('onnxruntime')
-    from fer_nb.inference.zoo import Classifier
+    from fer_nb.inference.classify import Classifier
     from fer_nb.training.litert import to_litert
     litert = Classifier(to_litert(model, tmp_path/'a.tflite').read_bytes(), EMOTIONS, 48)
     found = compare_onnx(save_model(model, tmp_path/'a.onnx', EMOTIONS), litert, FACES.images)

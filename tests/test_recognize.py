@@ -5,12 +5,11 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_nb.inference.detect import detect_faces
 from fer_nb.emotions import EMOTIONS
+from fer_nb.inference.detect import detect_faces
 from fer_nb.inference.image import open_image
 from fer_nb.inference.recognize import EmotionRecognizer, Face
 from fer_nb.inference.zoo import list_models, load_model
-
 
 @pytest.fixture(scope='module')
 def photo(sample): return open_image(sample)
@@ -77,7 +76,8 @@ def test_a_batch_is_answered_as_its_faces_one_by_one():
 def test_flip_is_the_mean_of_both_sides():
     model = load_model()
     faces = np.random.default_rng(0).integers(0, 256, (4, 48, 48), np.uint8)
-    assert np.allclose(model.predict(faces, flip=True), (model.predict(faces) + model.predict(faces[:, :, ::-1]))/2, atol=1e-5)
+    both = (model.predict(faces) + model.predict(faces[:, :, ::-1]))/2
+    assert np.allclose(model.predict(faces, flip=True), both, atol=1e-5)
 
 
 def test_detection_order_is_stable(photo):

@@ -35,8 +35,9 @@ def data(tmp_path_factory):
 
 def test_killed_in_a_trial_it_goes_on(data, tmp_path, command):
     out = tmp_path/'s'
-    arguments = ['sweep', '--data', data, '--arch', 'lenet', '--epochs', '6', '--batch', '28', '--trials', '4', '--over', 'rate=0.0003:0.01',
-               '--over', 'augment=none,light', '--over', 'dropout=0.0:0.5', '--out', out, '--plot', tmp_path/'s.png']
+    arguments = ['sweep', '--data', data, '--arch', 'lenet', '--epochs', '6', '--batch', '28', '--trials', '4',
+                 '--over', 'rate=0.0003:0.01', '--over', 'augment=none,light', '--over', 'dropout=0.0:0.5',
+                 '--out', out, '--plot', tmp_path/'s.png']
     p = subprocess.Popen([FER_NB, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     runs = lambda: sorted(o.parent for o in out.glob('*/history.csv'))
     deadline = time.time() + 240

@@ -17,7 +17,6 @@ import nbformat.v4 as v4  # noqa: E402
 import notebooks as executor  # noqa: E402
 import readme  # noqa: E402
 
-
 def saved(text): return v4.new_output('stream', name='stdout', text=text)
 
 

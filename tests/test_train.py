@@ -55,7 +55,8 @@ def test_a_process_that_is_killed_goes_on(tmp_path, change):
     while time.time() < deadline and p.poll() is None and not begun(): time.sleep(.02)
     assert p.poll() is None, 'it ended before it could be killed'
     p.send_signal(signal.SIGKILL); p.wait()
-    for o in ('killed', 'whole'): train(Recipe('lenet', epochs=5, batch=28, **change), drawn_faces(420), tmp_path/o, verbose=0)
+    for o in ('killed', 'whole'):
+        train(Recipe('lenet', epochs=5, batch=28, **change), drawn_faces(420), tmp_path/o, verbose=0)
     a, b = read_history(history), read_history(tmp_path/'whole/history.csv')
     assert a['epoch'] == b['epoch'] == [1, 2, 3, 4, 5]
     assert a['learning_rate'] == b['learning_rate']

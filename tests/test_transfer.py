@@ -50,8 +50,8 @@ def test_every_shipped_model_can_be_trained_on(card):
 
 
 def test_a_shipped_model_learns_the_labels_of_a_folder(folder, tmp_path, fer_nb):
-    command = ['finetune', '--data', folder, '--model', 'lenet', '--out', tmp_path/'run', '--epochs', '6', '--head-epochs', '4', '--rate', '1e-3',
-               '--export', tmp_path/'models', '--quiet']
+    command = ['finetune', '--data', folder, '--model', 'lenet', '--out', tmp_path/'run', '--epochs', '6',
+               '--head-epochs', '4', '--rate', '1e-3', '--export', tmp_path/'models', '--quiet']
     fer_nb(*command)
     assert 'the run is in' in fer_nb(*command)                                    # done: nothing is trained again
     card = read_card(tmp_path/'models/run.json')

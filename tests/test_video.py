@@ -1,10 +1,9 @@
-"Faces that are followed through frames: real frames with the sample photo in motion, and made-up faces with known truth."
+"Faces that are followed through frames: frames with the sample photo in motion, and made-up faces with known truth."
 import sys
 
 import cv2
 import numpy as np
 import pytest
-
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT/'tools'))
@@ -15,7 +14,6 @@ from fer_nb.emotions import EMOTIONS  # noqa: E402
 from fer_nb.inference.recognize import Face  # noqa: E402
 from fer_nb.video.track import FaceStream, FaceTracker  # noqa: E402
 
-
 def face(x, y, label='happy', size=60, p=.7):
     q = np.full(7, (1 - p)/6, np.float32)
     q[EMOTIONS.index(label)] = p
@@ -23,7 +21,7 @@ def face(x, y, label='happy', size=60, p=.7):
 
 
 def follow(paths, hidden=(), fps=30, **options):
-    "The set of numbers that each of `paths` (functions of the frame) had; `hidden`: {path: frames} where it is not found."
+    "The numbers that each of `paths` (functions of the frame) had; `hidden`: {path: frames} where it is not found."
     tracker, numbers, hidden = FaceTracker(**options), [set() for _ in paths], dict(hidden)
     rng = np.random.default_rng(0)
     for i in range(120):
@@ -41,7 +39,8 @@ def test_numbers_survive_a_crossing():
 
 
 def test_numbers_survive_half_a_second_out_of_sight():
-    a, b = follow([lambda i: (100 + i, 100), lambda i: (400, 100 + i)], hidden={0: range(40, 55), 1: range(60, 75)}, smooth=0)
+    hidden = {0: range(40, 55), 1: range(60, 75)}
+    a, b = follow([lambda i: (100 + i, 100), lambda i: (400, 100 + i)], hidden=hidden, smooth=0)
     assert len(a) == len(b) == 1 and a != b
 
 

@@ -1,4 +1,4 @@
-"Films whose truth is known, made here: every frame has its row, faces keep their number, and what is interrupted goes on."
+"Films whose truth is known: every frame has its row, faces keep their number, and what is interrupted goes on."
 import csv
 import os
 import shutil
@@ -14,10 +14,11 @@ import pytest
 
 av = pytest.importorskip('av')
 
-from fer_nb.core import FerError
-from fer_nb.inference.recognize import EmotionRecognizer
-from fer_nb.video.faces import read_video, video_faces
-from fer_nb.video.files import Video, VideoWriter
+from fer_nb.emotions import EMOTIONS  # noqa: E402
+from fer_nb.inference.recognize import EmotionRecognizer  # noqa: E402
+from fer_nb.video.faces import video_faces  # noqa: E402
+from fer_nb.video.files import Video, VideoWriter  # noqa: E402
+from fer_nb.video.read import read_video  # noqa: E402
 
 FER_NB = str(Path(sys.executable).parent/'fer-nb')
 
@@ -92,12 +93,12 @@ def test_every_frame_has_its_row_at_its_time_however_uneven(head, tmp_path):
     assert [int(o['frame']) for o in rows] == list(range(60))
     assert np.allclose([float(o['time']) for o in rows], times, atol=2e-3)
     assert all(o['track'] == '' and o['label'] == '' for o in rows[:30]) and all(o['track'] == '1' for o in rows[34:])
-    p = np.array([[float(o[k]) for k in ('angry', 'disgust', 'fear', 'happy', 'neutral', 'sad', 'surprise')] for o in rows[34:]])
+    p = np.array([[float(o[k]) for k in EMOTIONS] for o in rows[34:]])
     assert np.allclose(p.sum(1), 1, atol=1e-3)
 
 
 def test_a_film_that_lies_on_its_side_is_read_upright(head, tmp_path):
-    lying = np.rot90(scene([(head, 200, 250)], size=(640, 480)))                  # turned counterclockwise by the camera
+    lying = np.rot90(scene([(head, 200, 250)], size=(640, 480)))          # turned counterclockwise by the camera
     with VideoWriter(tmp_path/'phone.mp4', 640, 480) as film:
         film._stream.set_display_rotation(-90)
         for i in range(4): film.write(np.ascontiguousarray(lying), i/30)
@@ -133,7 +134,8 @@ def test_a_film_that_breaks_off_is_read_to_its_last_frame(tmp_path, head):
 def with_sound(path, out):
     "The film with a tone of the same length."
     with av.open(str(path)) as source, av.open(str(out), 'w') as target:
-        track, tone = target.add_stream_from_template(source.streams.video[0]), target.add_stream('aac', rate=44100, layout='mono')
+        track = target.add_stream_from_template(source.streams.video[0])
+        tone = target.add_stream('aac', rate=44100, layout='mono')
         for packet in source.demux(video=0):
             if packet.dts is None: continue
             packet.stream = track
@@ -149,10 +151,12 @@ def with_sound(path, out):
 
 def test_the_annotated_film_keeps_the_sound_and_can_be_played_by_browsers(walk, tmp_path):
     film = with_sound(walk, tmp_path/'loud.mp4')
-    fer_nb('video', film, '--out', tmp_path/'o.mp4', '--start', '1', '--end', '0:02.5', '--plot', tmp_path/'line.png', '--parquet', tmp_path/'t.parquet')
+    results = '--out', tmp_path/'o.mp4', '--plot', tmp_path/'line.png', '--parquet', tmp_path/'t.parquet'
+    fer_nb('video', film, '--start', '1', '--end', '0:02.5', *results)
     with av.open(str(tmp_path/'o.mp4')) as o:
         video, sound = o.streams.video[0], o.streams.audio[0]
-        assert (video.codec_context.name, video.codec_context.pix_fmt, sound.codec_context.name) == ('h264', 'yuv420p', 'aac')
+        codings = video.codec_context.name, video.codec_context.pix_fmt, sound.codec_context.name
+        assert codings == ('h264', 'yuv420p', 'aac')
         assert video.frames == 45 and 1.3 < float(sound.duration*sound.time_base) < 1.7
     frames = list(Video(tmp_path/'o.mp4').frames())
     assert abs(frames[0].time) < .04
@@ -203,33 +207,39 @@ def test_what_cannot_be_read_is_named_in_one_sentence(walk, tmp_path, sample):
             song.mux(tone.encode(frame))
         song.mux(tone.encode())
     (tmp_path/'strange.mp4').write_bytes(walk.read_bytes().replace(b'avc1', b'zzz1'))
-    for file,words in (('notes.mp4', 'it holds text'), ('song.m4a', 'no video stream, only sound'), ('strange.mp4', 'no decoder'),
-                       ('nowhere.mp4', 'does not exist')):
+    for file,words in (('notes.mp4', 'it holds text'), ('song.m4a', 'no video stream, only sound'),
+                       ('strange.mp4', 'no decoder'), ('nowhere.mp4', 'does not exist')):
         said = fer_nb('video', tmp_path/file, '--csv', tmp_path/'t.csv', code=2)
         assert words in said and file in said and 'Traceback' not in said
-    for options,words in ((('--region', '0,0,9999,50'), 'inside the frame of 640 x 480'), (('--start', '9'), 'only 3.00 seconds'),
-                          (('--every', '0'), 'every is 0'), (('--end', 'soon'), "--end is 'soon'"), (('--csv', walk), 'named twice'),
-                          (('--out', tmp_path/'no/o.mp4'), 'does not exist'), (('--out', tmp_path/'o.txt'), 'end in .mp4'), (('--plot', tmp_path/'p.txt'), 'end in .png'),
+    for options,words in ((('--region', '0,0,9999,50'), 'inside the frame of 640 x 480'),
+                          (('--start', '9'), 'only 3.00 seconds'),
+                          (('--every', '0'), 'every is 0'), (('--end', 'soon'), "--end is 'soon'"),
+                          (('--csv', walk), 'named twice'), (('--out', tmp_path/'no/o.mp4'), 'does not exist'),
+                          (('--out', tmp_path/'o.txt'), 'end in .mp4'), (('--plot', tmp_path/'p.txt'), 'end in .png'),
                           (('--shape', 'star'), 'star')):
         said = fer_nb('video', walk, *options, code=2)
         assert words in said and 'Traceback' not in said, said
-    assert walk.stat().st_size > 1000 and sorted(o.name for o in tmp_path.iterdir()) == ['notes.mp4', 'song.m4a', 'strange.mp4']
+    assert walk.stat().st_size > 1000
+    assert sorted(o.name for o in tmp_path.iterdir()) == ['notes.mp4', 'song.m4a', 'strange.mp4']
 
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_film(head, tmp_path):
     small = cv2.resize(scene([(head, 100, 100)]), (320, 240))
-    code = "import resource, sys; from fer_nb.video.faces import read_video; read_video(sys.argv[1], sys.argv[2], sys.argv[3]); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    code = ("import resource, sys; from fer_nb.video.read import read_video; read_video(*sys.argv[1:4]); "
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
     peak = {}
     for n in (400, 4000):
         film = write(tmp_path/f'{n}.mp4', [small]*n)
-        r = subprocess.run([sys.executable, '-c', code, str(film), str(tmp_path/'o.mp4'), str(tmp_path/'t.csv')], capture_output=True, text=True, check=True)
+        command = [sys.executable, '-c', code, str(film), str(tmp_path/'o.mp4'), str(tmp_path/'t.csv')]
+        r = subprocess.run(command, capture_output=True, text=True, check=True)
         peak[n] = int(r.stdout.split()[-1])/1024
     assert peak[4000] < peak[400] + 25, peak
 
 
 def test_the_camera_command_reads_a_film_in_place_of_a_camera(walk, tmp_path):
-    said = fer_nb('camera', '--device', walk, '--no-window', '--csv', tmp_path/'t.csv', '--out', tmp_path/'o.mp4', '--seconds', '2')
+    results = '--csv', tmp_path/'t.csv', '--out', tmp_path/'o.mp4'
+    said = fer_nb('camera', '--device', walk, '--no-window', *results, '--seconds', '2')
     rows = table(tmp_path/'t.csv')
     assert 50 <= len(rows) <= 61 and f'{len(rows)} frames' in said and {o['track'] for o in rows if o['track']} == {'1'}
     assert sum(1 for _ in Video(tmp_path/'o.mp4').frames()) == len(rows)
@@ -239,9 +249,10 @@ def test_the_camera_command_reads_a_film_in_place_of_a_camera(walk, tmp_path):
 def test_without_a_screen_the_camera_says_so(walk):
     env = {k: v for k,v in os.environ.items() if k not in ('DISPLAY', 'WAYLAND_DISPLAY')}
     for more in ({}, {'DISPLAY': ':99'}):                                                 # none, or none that answers
-        r = subprocess.run([FER_NB, 'camera', '--device', str(walk), '--window'], capture_output=True, text=True, env=env | more)
+        command, how = [FER_NB, 'camera', '--device', str(walk)], dict(capture_output=True, text=True, env=env | more)
+        r = subprocess.run([*command, '--window'], **how)
         assert r.returncode == 2 and 'no screen' in r.stderr
-        r = subprocess.run([FER_NB, 'camera', '--device', str(walk), '--seconds', '.3'], capture_output=True, text=True, env=env | more)
+        r = subprocess.run([*command, '--seconds', '.3'], **how)
         assert r.returncode == 0 and 'frames in' in r.stdout
 
 
@@ -250,6 +261,7 @@ def test_the_camera_shows_a_window_where_there_is_a_screen(walk):
     screen = subprocess.Popen(['Xvfb', ':97', '-screen', '0', '800x600x24'])
     try:
         time.sleep(1)
-        r = subprocess.run([FER_NB, 'camera', '--device', str(walk), '--window', '--seconds', '1'], capture_output=True, text=True, env=os.environ | {'DISPLAY': ':97'})
+        command = [FER_NB, 'camera', '--device', str(walk), '--window', '--seconds', '1']
+        r = subprocess.run(command, capture_output=True, text=True, env=os.environ | {'DISPLAY': ':97'})
         assert r.returncode == 0 and 'frames in' in r.stdout, r.stderr
     finally: screen.terminate()

@@ -4,7 +4,6 @@ import sys
 
 from common import BIN, ROOT, nbdev_copy
 
-
 def modules(top):
     "{path below fer_nb/: content} of the package's modules; what stands in static/ is no module."
     below = {p.relative_to(top/'fer_nb'): p for p in (top/'fer_nb').rglob('*.py')}

@@ -17,10 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core import FerError
-from ..inference.detect import available
+from ..core import FerError, native_silence
+from ..inference.detectors import available
 from ..inference.recognize import EmotionRecognizer
-from ..inference.zoo import native_silence
 from ..training.evaluate import evaluate
 from ..training.faces import drawn_faces
 from .measure import Peer, faces_found, frame, plain_products, take_turns, timed

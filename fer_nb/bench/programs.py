@@ -16,11 +16,11 @@ from itertools import product
 import cv2
 import numpy as np
 
-from ..core import FerError, models_dir
-from ..inference.detect import available
+from ..core import FerError, cores, models_dir
+from ..inference.detectors import available
 from ..inference.recognize import EmotionRecognizer
 from .cases import Setting, crops_for, frame_row, frames_for, own_crops, own_frames, peer_crops, peer_frames
-from .measure import STATIC, WORKER, Peer, cores, environment, installed, threads, timed
+from .measure import STATIC, WORKER, Peer, environment, installed, threads, timed
 
 # %% ../../nbs/bench/02_programs.ipynb #654035aa
 _ANSWER = ("import runpy, sys; from fer_nb import EmotionRecognizer; model, image, worker = sys.argv[1:]; "

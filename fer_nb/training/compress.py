@@ -15,7 +15,7 @@ import numpy as np
 from keras import layers as L
 
 from ..core import FerError
-from ..inference.zoo import Classifier
+from ..inference.classify import Classifier
 from .litert import to_litert
 from .metrics import wilson
 from .recipes import Recipe

@@ -16,7 +16,7 @@ import numpy as np
 from keras import layers as L
 
 from ..core import FerError, replacing
-from ..inference.zoo import five_crops, softmax
+from ..inference.classify import five_crops, softmax
 from .faces import Faces
 from .recipes import Recipe
 from .runs import Run, versions, write_history

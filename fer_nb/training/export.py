@@ -18,7 +18,8 @@ import keras
 import numpy as np
 
 from ..core import FerError, replacing
-from ..inference.zoo import Card, Classifier, read_card, softmax
+from ..inference.classify import Classifier, softmax
+from ..inference.zoo import Card, read_card
 from .evaluate import evaluate_model
 from .faces import Faces
 from .litert import parity, to_litert

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from ..core import FerError, need, replacing
-from ..inference.zoo import softmax
+from ..inference.classify import softmax
 from .litert import quiet_conversion
 from .models import probe
 

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from ..core import FerError, need, replacing
-from ..inference.zoo import Classifier, open_litert, softmax
+from ..inference.classify import Classifier, open_litert, softmax
 
 # %% ../../nbs/training/13_litert.ipynb #85d360f2
 class _Flat(keras.layers.Layer):

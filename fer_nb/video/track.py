@@ -52,7 +52,7 @@ class _Track:
         self.speed = np.zeros(2)
 
     def expected(self, time):
-        "Where the box should be at `time`; a face that is out of sight is thought to slow down, by a factor of e in 0.6 seconds."
+        "Where the box should be at `time`; a face that is out of sight is thought to slow down, e-fold in 0.6 seconds."
         return (*(self.box[:2] + self.speed*.6*(1 - math.exp(-(time - self.time)/.6))), *self.box[2:])
 
     def see(self, face, time, smooth):
@@ -78,7 +78,9 @@ class _Track:
         return track
 
     def as_face(self, face):
-        return TrackedFace(face.box, face.score, self.probabilities, face.labels, face.threshold, self.number, self.since)
+        "The face of the newest frame, with this track's number and averaged probabilities."
+        return TrackedFace(face.box, face.score, self.probabilities, face.labels, face.threshold, self.number,
+                           self.since)
 
 # %% ../../nbs/video/00_track.ipynb #443248af
 class FaceTracker:

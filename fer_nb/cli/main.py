@@ -16,7 +16,7 @@ import typer
 from ..core import FerError
 from .base import MODEL, app, stderr
 
-for _part in 'pictures', 'films', 'train', 'adapt', 'models': import_module(f'fer_nb.cli.{_part}')  # their order in --help
+for _part in 'pictures', 'films', 'train', 'adapt', 'models': import_module(f'fer_nb.cli.{_part}')  # as --help goes
 
 # %% ../../nbs/cli/07_main.ipynb #6faa2fe9
 @app.command('app')

@@ -43,6 +43,24 @@ def _written(results, labels, json_, csv_):
             if items and not o.error: items([o.to_dict()])
             yield o
 
+# %% ../../nbs/cli/01_pictures.ipynb #5dedbaee
+def _report(results, n, written, out):
+    "Print the results of `n` files, or how many there are where files have them; `FerError` for those that are bad."
+    answers, shown, bad, good, lines = Counter(), [], [], 0, 0
+    for o in results:
+        if o.error: bad.append(o.error); continue
+        good, lines = good + 1, lines + max(1, len(o.faces))
+        answers.update(f.answer for f in o.faces)
+        if lines <= 50 or not any(written): shown.append(o)       # a table that long is slow, and the file has it all
+    if good and '-' not in written:
+        if len(shown) == good: stdout.print(_face_table(shown))
+        else:
+            found = ', '.join(f'{k} {v:,}' for k,v in answers.most_common()) or 'none'
+            stdout.print(f"{answers.total():,} faces in {good:,} pictures: {found}", soft_wrap=True)
+    if out and good: stderr.print(f"{good} annotated {'copy' if good == 1 else 'copies'} in {out}/")
+    if len(bad) > 1: bad.insert(0, f"{len(bad)} of {n} files could not be read:")
+    if bad: raise FerError('\n'.join(bad))
+
 # %% ../../nbs/cli/01_pictures.ipynb #d529d1d4
 @app.command()
 def predict(
@@ -64,32 +82,13 @@ def predict(
 ):
     "Find the faces in pictures and read their emotions."
     from fer_nb.inference.batch import picture_files, read_pictures
-    from fer_nb.inference.draw import check_shape
     from fer_nb.inference.recognize import EmotionRecognizer
-    check_shape(shape)
     files = picture_files(images)
     views = dict(flip=flip, five_crop=five_crop, threshold=threshold)
     recognizer = EmotionRecognizer(model, detector, min_face, min_score, **views)
     results = read_pictures(files, recognizer, crops, out, shape, threads)
     results = _written(results, recognizer.classifier.labels, json_, csv_)
     _report(progress(results, 'reading faces', len(files), hidden=len(files) < 3), len(files), (json_, csv_), out)
-
-def _report(results, n, written, out):
-    "Print the results of `n` files, or how many there are where files have them; `FerError` for those that are bad."
-    answers, shown, bad, good, lines = Counter(), [], [], 0, 0
-    for o in results:
-        if o.error: bad.append(o.error); continue
-        good, lines = good + 1, lines + max(1, len(o.faces))
-        answers.update(f.answer for f in o.faces)
-        if lines <= 50 or not any(written): shown.append(o)       # a table that long is slow, and the file has it all
-    if good and '-' not in written:
-        if len(shown) == good: stdout.print(_face_table(shown))
-        else:
-            found = ', '.join(f'{k} {v:,}' for k,v in answers.most_common()) or 'none'
-            stdout.print(f"{answers.total():,} faces in {good:,} pictures: {found}", soft_wrap=True)
-    if out and good: stderr.print(f"{good} annotated {'copy' if good == 1 else 'copies'} in {out}/")
-    if len(bad) > 1: bad.insert(0, f"{len(bad)} of {n} files could not be read:")
-    if bad: raise FerError('\n'.join(bad))
 
 # %% ../../nbs/cli/01_pictures.ipynb #345a9536
 @app.command()

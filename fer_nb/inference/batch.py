@@ -24,7 +24,7 @@ from .draw import check_shape, draw_faces
 from .image import open_image
 from .recognize import EmotionRecognizer, whole_crops
 
-# %% ../../nbs/inference/10_batch.ipynb #001a243f
+# %% ../../nbs/inference/10_batch.ipynb #989738c4
 SUFFIXES = '.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif', '.pgm', '.ppm'
 
 def _inside(folder, but=None):
@@ -36,6 +36,7 @@ def _inside(folder, but=None):
             if but is None or not os.path.samefile(o, but): yield from _inside(o.path, but)
         elif o.name.lower().endswith(SUFFIXES) and not o.name.startswith('.'): yield Path(o.path)
 
+# %% ../../nbs/inference/10_batch.ipynb #fe8fd776
 def _meant(argument, but=None):
     "Generator of the files that one argument means. Raises `FerError` for a folder without pictures."
     name = os.fspath(argument) if isinstance(argument, (str, os.PathLike)) else None

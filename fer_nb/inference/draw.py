@@ -60,7 +60,7 @@ def _tag(face, shape, height, numbers, number=None):
     fit = int(height*shape[1]/(text_width(texts[-1], height, True) + height*.6))
     return texts[-1], max(5, fit)
 
-# %% ../../nbs/inference/08_draw.ipynb #40a4a6dd
+# %% ../../nbs/inference/08_draw.ipynb #a22417d7
 SHAPES = 'rectangle', 'circle'
 
 def check_shape(
@@ -69,6 +69,7 @@ def check_shape(
     "Raises `FerError` if it is not one of `SHAPES`."
     if shape not in SHAPES: raise FerError(f"The shape {shape!r} cannot be drawn: choose {' or '.join(SHAPES)}.")
 
+# %% ../../nbs/inference/08_draw.ipynb #40a4a6dd
 def draw_faces(
     image:np.ndarray,       # uint8 BGR (H, W, 3); stays as it is
     faces,                  # Faces: anything with `box`, `label`, `confidence` and `labels`

@@ -110,7 +110,7 @@ def parquet_writer(
         yield write
         flush()
 
-# %% ../../nbs/inference/09_tables.ipynb #67a6bc3c
+# %% ../../nbs/inference/09_tables.ipynb #7c6570c4
 def _kind(path, kind):
     "'csv', 'json' or 'parquet': `kind`, or what the ending of `path` says."
     kind = kind or Path(path).suffix.lower().removeprefix('.')
@@ -124,6 +124,7 @@ def _fitting(rows, columns):
             raise FerError(f"A row has the columns {', '.join(more)}, and the table only {', '.join(columns)}.")
         yield o
 
+# %% ../../nbs/inference/09_tables.ipynb #541861fc
 @contextmanager
 def open_table(
     path,          # The file to write: NAME.csv, NAME.json or NAME.parquet

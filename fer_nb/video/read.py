@@ -165,8 +165,9 @@ def _more(video, start, end):
     if video.seconds and start >= video.seconds: return False
     return next(video.frames(start, end), None) is not None
 
-# %% ../../nbs/video/04_read.ipynb #9d80aab6
-def read_video(    video,          # Path or `Video`
+# %% ../../nbs/video/04_read.ipynb #42196bc4
+def read_video(
+    video,          # Path or `Video`
     out=None,       # Annotated film to write, .mp4
     csv=None,       # Table to write, a row for each face in each frame
     parquet=None,   # The same as Parquet

@@ -31,7 +31,7 @@ def _strip(times, values, at, step):
     filled[np.abs(at[:,None] - times[beside]).min(1) > 1.5*step] = np.nan
     return filled
 
-# %% ../../nbs/video/03_timeline.ipynb #946b71f3
+# %% ../../nbs/video/03_timeline.ipynb #dc7a8cc9
 def _clock(seconds, _=None):
     "Seconds as a label of the time axis: '3.5 s', '1:05', '1:02:05'."
     if seconds < 20: return f'{seconds:.3g} s'
@@ -45,6 +45,7 @@ def _axis(tracks, bins):
     step = float(np.median(gaps)) if len(gaps) else .04
     return np.linspace(low, high + step, min(bins, max(2, 2*round((high - low)/step) + 2))), step
 
+# %% ../../nbs/video/03_timeline.ipynb #c757d24f
 def plot_timeline(
     rows,          # As `film_rows` or `csv.DictReader` give them
     labels,        # Names of the probabilities, in order

@@ -24,7 +24,7 @@ from .base import DATA, VOTES, load_faces, stderr, typed_command
 def _option(kind, help): return Annotated[Optional[kind], typer.Option(help=help)]
 
 Epochs = _option(int, "Passes over the faces, at most.")
-Batch = _option(int, "Faces a step.")
+Batch = _option(int, "Faces in each step.")
 Size = _option(int, "Side of the faces: 48 or 28, say.")
 Optimizer = _option(str, "adam, adamw or sgd.")
 Rate = _option(float, "Highest learning rate.")
@@ -46,7 +46,7 @@ Data = Annotated[Path, typer.Option(help=DATA, show_default=False)]
 RunFolder = Annotated[Path, typer.Option(help="Folder of a training run.", show_default=False)]
 ExportTo = Annotated[Optional[Path], typer.Option('--export', help="When done, write model and card to this folder.")]
 ExportPrecision = Annotated[str, typer.Option('--export-precision', help="int8, float16 or float32.")]
-Quiet = Annotated[bool, typer.Option('--quiet', help="One line an epoch.")]
+Quiet = Annotated[bool, typer.Option('--quiet', help="One line for each epoch.")]
 
 # %% ../../nbs/cli/03_options.ipynb #316e7afc
 def _parse(text):
@@ -114,7 +114,7 @@ def run_training(
     plan,      # A `Recipe`
     faces,     # With the recipe's validation split
     folder,    # Of the run
-    quiet,     # One line an epoch instead of a bar
+    quiet,     # One line for each epoch instead of a bar
     **options, # Of `fit`
 ):
     "Train by `fit`, or go on where the run in `folder` was interrupted, and say how good it became."

@@ -21,7 +21,7 @@ class Recipe:
     options:dict = field(default_factory=dict)  # Of the builder
     size:int = 48                  # Side of the faces, pixels
     epochs:int = 60                # At most; early stopping may end it before
-    batch:int = 128                # Faces a step
+    batch:int = 128                # Faces in each step
     optimizer:str = 'adam'         # adam, adamw or sgd (with Nesterov momentum 0.9)
     rate:float = 1e-3              # Highest learning rate
     schedule:str = 'plateau'       # plateau, cosine or constant
@@ -62,7 +62,7 @@ RECIPES = {
 
 # %% ../../nbs/training/08_recipes.ipynb #b8422478
 def _rate(recipe, steps):
-    "A number, or the cosine schedule for `steps` steps an epoch."
+    "A number, or the cosine schedule for `steps` steps in each epoch."
     if recipe.schedule != 'cosine': return recipe.rate
     warm = round(recipe.warmup*steps)
     rise = dict(initial_learning_rate=recipe.rate/20, warmup_target=recipe.rate, warmup_steps=warm)
@@ -72,7 +72,7 @@ def _rate(recipe, steps):
 def compile_model(
     model:keras.Model,
     recipe:Recipe,
-    steps:int=1,       # Steps an epoch, for the schedule
+    steps:int=1,       # Steps in each epoch, for the schedule
     from_logits:bool=False, # The model ends in logits, not probabilities
 ) -> keras.Model:      # The same model
     "Compile `model` with the recipe's optimiser, rate, weight averaging and loss."

@@ -76,7 +76,7 @@ def train(
     faces:Faces,        # With a split `train` and the recipe's validation split
     folder,             # Where the run lives; one that was interrupted goes on
     command:str=None,   # What to record as the command
-    verbose='auto',     # Keras's progress bar: 0 none, 1 bar, 2 one line an epoch
+    verbose='auto',     # Keras's progress bar: 0 none, 1 bar, 2 one line for each epoch
     callbacks=(),       # More Keras callbacks
     distillation=None,  # Teachers to learn from as well, a `fer_nb.training.distill.Distillation`
     start=None,         # A Keras model to begin with in place of a new one; of it the trainable layers learn

@@ -23,7 +23,8 @@ def pytest_configure(config):
 
 # Under pytest-xdist the tests of a file go to one worker, those of one server too, and the longest start first.
 TOGETHER = {'test_serve': 'test_app'}
-FIRST = ('test_app', 'test_train', 'test_transfer', 'test_distill', 'test_cli', 'test_compress', 'test_sweep')
+FIRST = ('test_app', 'test_documents', 'test_train', 'test_transfer', 'test_distill', 'test_cli', 'test_compress',
+         'test_sweep')
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -50,10 +50,11 @@ Quiet = Annotated[bool, typer.Option('--quiet', help="One line for each epoch.")
 
 # %% ../../nbs/cli/03_options.ipynb #316e7afc
 def _parse(text):
-    "`width=0.5` -> ('width', 0.5)"
+    "`width=0.5` -> ('width', 0.5); `attention=cbam` -> ('attention', 'cbam')"
     key, _, value = text.partition('=')
+    if not key or not value: raise FerError(f"The option {text!r} is not of the form name=value.")
     try: return key, ast.literal_eval(value)
-    except (ValueError, SyntaxError): raise FerError(f"The option {text!r} is not of the form name=number.") from None
+    except (ValueError, SyntaxError): return key, value
 
 def make_recipe(
     base:str=None, # A recipe's name; the default one if None

@@ -33,9 +33,13 @@ def build(
     if name not in ARCHITECTURES:
         raise FerError(f"There is no architecture {name!r}: choose one of {', '.join(ARCHITECTURES)}.")
     builder = ARCHITECTURES[name]
-    known = list(inspect.signature(builder).parameters)[1:]
+    known = dict([*inspect.signature(builder).parameters.items()][1:])
     if wrong := sorted(set(options) - set(known)):
         raise FerError(f"{name} has no option {', '.join(wrong)}: it has {', '.join(known)}.")
+    for o,value in options.items():
+        usual = known[o].default
+        if isinstance(value, str) != isinstance(usual, str):
+            raise FerError(f"{name}'s option {o} cannot be {value!r}; its default is {usual!r}.")
     if size < 24 or classes < 2:
         raise FerError(f"size {size} and {classes} classes: a face needs 24 pixels, a choice needs two classes.")
     x = inputs = keras.Input((size, size, 1), name='face')

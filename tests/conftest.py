@@ -21,18 +21,15 @@ def pytest_configure(config):
     config.addinivalue_line('markers', 'slow: needs minutes; skipped unless --slow is given')
 
 
-# Under pytest-xdist the tests of a file go to one worker, those of one server too, and the longest start first.
-TOGETHER = {'test_serve': 'test_app'}
-FIRST = ('test_app', 'test_documents', 'test_train', 'test_transfer', 'test_distill', 'test_cli', 'test_compress',
-         'test_sweep')
+# Under pytest-xdist a file goes to one worker, with its fixtures; the longest start first.
+FIRST = ('test_app', 'test_documents', 'test_train', 'test_transfer', 'test_distill', 'test_serve', 'test_cli',
+         'test_compress', 'test_sweep')
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    group = lambda item: TOGETHER.get(item.path.stem, item.path.stem)
-    if config.pluginmanager.hasplugin('xdist'):
-        for item in items: item.add_marker(pytest.mark.xdist_group(group(item)))
-        items.sort(key=lambda item: FIRST.index(group(item)) if group(item) in FIRST else len(FIRST))
+    place = {o: i for i, o in enumerate(FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(FIRST)))
     if config.getoption('--slow'): return
     for item in items:
         if 'slow' in item.keywords: item.add_marker(pytest.mark.skip(reason='slow; run with --slow'))

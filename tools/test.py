@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from common import CORES, ROOT
 
-XDIST = ['-n', str(CORES), '--dist', 'loadgroup', '--no-loadscope-reorder'] if CORES > 1 else []
+XDIST = ['-n', str(CORES), '--dist', 'loadfile', '--no-loadscope-reorder'] if CORES > 1 else []
 QUICK = {
     'export': ("the export leaves no difference", ['tools/check_export.py']),
     'clean': ("the notebooks are clean", ['tools/check_notebooks.py']),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from itertools import islice
 from pathlib import Path
 
@@ -104,14 +105,18 @@ def test_a_generator_of_many_paths_is_read_as_far_as_needed(recognizer, crops, a
     assert not ours()
 
 
-def test_memory_stays_as_it_is(recognizer, crops):
+def test_memory_stays_as_it_is(recognizer, crops, monkeypatch):
     "Results of 20,000 crops are alive only while the caller has them."
-    paths, alive = Counted(crops/'000.png', 20_000), 0
-    for i, _ in enumerate(read_pictures(paths, recognizer, crops=True, threads=2)):
-        if i % 5000 == 4999:
-            gc.collect()
-            alive = max(alive, sum(isinstance(o, PictureFaces) for o in gc.get_objects()))
-    assert i == 19_999 and alive < 600, alive
+    born, gone, plain = [], [], PictureFaces.__init__
+    def counted(self, *args, **named):
+        plain(self, *args, **named)
+        born.append(1)
+        weakref.finalize(self, gone.append, 1)
+    monkeypatch.setattr(PictureFaces, '__init__', counted)
+    n = most = 0
+    for _ in read_pictures(Counted(crops/'000.png', 20_000), recognizer, crops=True, threads=2):
+        n, most = n + 1, max(most, len(born) - len(gone))
+    assert n == 20_000 and 0 < most < 600, most
 
 
 def test_closed_early_or_forgotten_it_leaves_no_threads(recognizer, crops):

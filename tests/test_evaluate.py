@@ -166,6 +166,7 @@ def test_plots_are_figures_and_nothing_stays_open(tmp_path):
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
     from matplotlib.figure import Figure
+    plt.close('all')                                     # what other tests of this process left
     z, y = calibrated(300)
     r = evaluate(soft(z), y, model='m', seen=np.arange(300) < 30)
     h = dict(loss=[2, 1], accuracy=[.2, .5], val_loss=[2, 1.5], val_accuracy=[.2, .4])

@@ -11,11 +11,10 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '-1')
 keras = pytest.importorskip('keras')
 
-from fer_nb.cli.models import export
 from fer_nb.core import FerError
 from fer_nb.inference.classify import Classifier, softmax
 from fer_nb.inference.zoo import load_model
-from fer_nb.training import litert
+from fer_nb.training import export, litert
 from fer_nb.training.evaluate import evaluate_model
 from fer_nb.training.faces import drawn_faces
 from fer_nb.training.models import ARCHITECTURES, build

@@ -24,7 +24,7 @@ from .draw import check_shape, draw_faces
 from .image import open_image
 from .recognize import EmotionRecognizer, whole_crops
 
-# %% ../../nbs/inference/10_batch.ipynb #b5bf6418
+# %% ../../nbs/inference/10_batch.ipynb #989738c4
 SUFFIXES = '.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif', '.pgm', '.ppm'
 
 def _inside(folder, but=None):
@@ -142,7 +142,7 @@ def _lent(recognizer, work):
         finally: idle.put(own)
     return lent
 
-# %% ../../nbs/inference/10_batch.ipynb #264b5a6c
+# %% ../../nbs/inference/10_batch.ipynb #39b5426b
 _TOGETHER = 32    # Crops that go through the network at once
 
 def _items(paths, out):

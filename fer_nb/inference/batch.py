@@ -28,12 +28,12 @@ from .recognize import EmotionRecognizer, whole_crops
 SUFFIXES = '.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif', '.pgm', '.ppm'
 
 def _inside(folder, but=None):
-    "Generator of the pictures in a folder and in those below it, by name; the folder `but` is left out."
+    "Generator of the pictures in a folder and in those below it, by name, without the one whose real path is `but`."
     try: entries = sorted(os.scandir(folder), key=lambda o: o.name)
     except OSError: return                                                   # not ours to read
     for o in entries:
         if o.is_dir(follow_symlinks=False):
-            if but is None or not os.path.samefile(o, but): yield from _inside(o.path, but)
+            if but is None or os.path.realpath(o.path) != but: yield from _inside(o.path, but)
         elif o.name.lower().endswith(SUFFIXES) and not o.name.startswith('.'): yield Path(o.path)
 
 # %% ../../nbs/inference/10_batch.ipynb #fe8fd776
@@ -147,10 +147,10 @@ _TOGETHER = 32    # Crops that go through the network at once
 
 def _items(paths, out):
     "Generator of (path, path of its annotated copy or None), or (`PictureFaces`, None) for an argument that is bad."
-    taken = Counter()
+    taken, but = Counter(), None if out is None else os.path.realpath(out)
     for argument in paths:
         try:
-            for path in _meant(argument, out): yield path, out and out/_copy_name(path, taken)
+            for path in _meant(argument, but): yield path, out and out/_copy_name(path, taken)
         except FerError as e: yield PictureFaces(Path(str(argument)), error=str(e)), None
 
 def _chunks(items, n):

@@ -23,15 +23,25 @@ def pytest_configure(config):
 
 # Under pytest-xdist the tests of a file go to one worker, those of one server too, and the longest start first.
 TOGETHER = {'test_serve': 'test_app'}
-FIRST = ('test_app', 'test_train', 'test_transfer', 'test_distill', 'test_cli', 'test_compress', 'test_sweep')
+FIRST = ('test_documents', 'test_app', 'test_train', 'test_transfer', 'test_video_files', 'test_cli', 'test_export',
+         'test_distill', 'test_lab', 'test_bench', 'test_compress', 'test_sweep')
 
 
-@pytest.hookimpl(tryfirst=True)
+def group(path): return TOGETHER.get(Path(path).stem, Path(path).stem)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByServer(LoadFileScheduling):
+        def _split_scope(self, nodeid): return group(nodeid.split('::')[0])
+    return ByServer(config, log)
+
+
 def pytest_collection_modifyitems(config, items):
-    group = lambda item: TOGETHER.get(item.path.stem, item.path.stem)
-    if config.pluginmanager.hasplugin('xdist'):
-        for item in items: item.add_marker(pytest.mark.xdist_group(group(item)))
-        items.sort(key=lambda item: FIRST.index(group(item)) if group(item) in FIRST else len(FIRST))
+    if hasattr(config, 'workerinput'):
+        items.sort(key=lambda item: FIRST.index(group(item.path)) if group(item.path) in FIRST else len(FIRST))
     if config.getoption('--slow'): return
     for item in items:
         if 'slow' in item.keywords: item.add_marker(pytest.mark.skip(reason='slow; run with --slow'))
@@ -39,8 +49,8 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def command(capfd, monkeypatch):
-    """Runs `fer-nb ARGUMENTS` in this process, where TensorFlow is imported once for all tests: an exit code, stdout and
-    stderr as subprocess.run gives them. The program's own process is tested where it costs less, and in test_cli.py."""
+    """Runs `fer-nb ARGUMENTS` in this process, where TensorFlow is imported once for all tests: exit code, stdout and
+    stderr as subprocess.run gives them. In a process of its own the program runs in test_cli.py, among others."""
     from fer_nb.cli.main import main
     def run(*arguments, cwd='.'):
         with monkeypatch.context() as m:

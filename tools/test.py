@@ -1,8 +1,7 @@
-"""All tests, each step with its time: `make test`, or tools/test.py [--slow] [STEP ...]. After a failure the others run on.
+"""All tests, each step with its time: `make test`, or tools/test.py [--slow] [STEP ...]. If one fails the others run on.
 
 The quick steps come first, several at a time; then the long ones side by side. Each step's output is printed in one
 piece, in the order of the steps, and that of the first one still at work as it comes."""
-import os
 import subprocess
 import sys
 import threading
@@ -11,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from common import CORES, ROOT
 
-XDIST = ['-n', str(CORES), '--dist', 'loadgroup', '--no-loadscope-reorder'] if CORES > 1 else []
+XDIST = ['-n', str(CORES), '--dist', 'loadfile', '--no-loadscope-reorder'] if CORES > 1 else []
 QUICK = {
     'export': ("the export leaves no difference", ['tools/check_export.py']),
     'clean': ("the notebooks are clean", ['tools/check_notebooks.py']),

@@ -104,7 +104,7 @@ def test_a_step_that_fails_stops_no_other_and_is_named(steps, capfd):
     assert steps(capfd, {'quick': ''}, {}, 'nonesuch')[0] == 'There is no step nonesuch: choose among quick.'
     show = 'import sys; print(sys.argv)'
     shown = steps(capfd, {}, {'pytest': show, 'wheel': show}, '--slow')[1]
-    assert shown.count("['-c', '--slow']") == 2 and shown.count("['-c']") == 1                # pytest's is the last line, too
+    assert shown.count("['-c', '--slow']") == 2 and shown.count("['-c']") == 1          # pytest's closes the run, too
 
 
 # -- The hooks that `make hooks` installs

@@ -21,15 +21,27 @@ def pytest_configure(config):
     config.addinivalue_line('markers', 'slow: needs minutes; skipped unless --slow is given')
 
 
-# Under pytest-xdist a file goes to one worker, with its fixtures; the longest start first.
-FIRST = ('test_app', 'test_documents', 'test_train', 'test_transfer', 'test_distill', 'test_serve', 'test_cli',
-         'test_compress', 'test_sweep')
+# Under pytest-xdist the tests of a file go to one worker, those of one server too, and the longest start first.
+TOGETHER = {'test_serve': 'test_app'}
+FIRST = ('test_documents', 'test_app', 'test_train', 'test_transfer', 'test_video_files', 'test_cli', 'test_export',
+         'test_distill', 'test_lab', 'test_bench', 'test_compress', 'test_sweep')
 
 
-@pytest.hookimpl(tryfirst=True)
+def group(path): return TOGETHER.get(Path(path).stem, Path(path).stem)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByServer(LoadFileScheduling):
+        def _split_scope(self, nodeid): return group(nodeid.split('::')[0])
+    return ByServer(config, log)
+
+
 def pytest_collection_modifyitems(config, items):
-    place = {o: i for i, o in enumerate(FIRST)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(FIRST)))
+    if hasattr(config, 'workerinput'):
+        items.sort(key=lambda item: FIRST.index(group(item.path)) if group(item.path) in FIRST else len(FIRST))
     if config.getoption('--slow'): return
     for item in items:
         if 'slow' in item.keywords: item.add_marker(pytest.mark.skip(reason='slow; run with --slow'))
@@ -38,7 +50,7 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture
 def command(capfd, monkeypatch):
     """Runs `fer-nb ARGUMENTS` in this process, where TensorFlow is imported once for all tests: exit code, stdout and
-    stderr as subprocess.run gives them. The program's own process is tested where it costs less, and in test_cli.py."""
+    stderr as subprocess.run gives them. In a process of its own the program runs in test_cli.py, among others."""
     from fer_nb.cli.main import main
     def run(*arguments, cwd='.'):
         with monkeypatch.context() as m:
@@ -58,14 +70,6 @@ def fer2013():
     "The real FER-2013: the path in the variable FER2013 (zip, folder or CSV), or shared/data beside the checkout."
     path = Path(os.environ.get('FER2013') or ROOT.parent/'shared/data/fer2013/fer2013.zip')
     if not path.exists(): pytest.skip("no FER-2013: set the variable FER2013 to its zip, folder or CSV")
-    return path
-
-
-@pytest.fixture(scope='session')
-def ferplus():
-    "The votes of FER+: the path in the variable FERPLUS, or shared/data beside the checkout."
-    path = Path(os.environ.get('FERPLUS') or ROOT.parent/'shared/data/ferplus/votes.csv')
-    if not path.exists(): pytest.skip("no FER+: set the variable FERPLUS to its table of votes")
     return path
 
 

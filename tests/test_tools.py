@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from types import SimpleNamespace
 
 import pytest
@@ -61,6 +62,48 @@ def test_readme_links_and_hidden_cells():
     text = readme.markdown(nb)
     assert 'secret' not in text and 'quiet' not in text and '#|' not in text
     assert 'out' in text and 'loud' in text and text.startswith('# T')
+
+
+# -- The steps of `make test`
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    "Runs made-up steps, {name: code}, by the runner of the real ones: exit code and printed lines."
+    spec = spec_from_file_location('steps', ROOT/'tools/test.py')
+    runner = module_from_spec(spec)
+    spec.loader.exec_module(runner)
+    def run(capfd, quick, long, *arguments):
+        for kind, codes in (('QUICK', quick), ('LONG', long)):
+            monkeypatch.setattr(runner, kind, {k: (f'about {k}', ['-c', code]) for k, code in codes.items()})
+        monkeypatch.setattr(runner, 'STEPS', runner.QUICK | runner.LONG)
+        monkeypatch.setattr(sys, 'argv', ['test.py', *arguments])
+        code = 0
+        try: runner.main()
+        except SystemExit as e: code = e.code
+        return code, re.sub(r'[\d.]+ s$', 'N s', capfd.readouterr().out, flags=re.M).split('\n')
+    return run
+
+
+def test_steps_that_run_side_by_side_are_printed_one_after_the_other(steps, capfd, tmp_path):
+    first = f"import time, os\nprint('a')\nwhile not os.path.exists({str(tmp_path/'b')!r}): time.sleep(.01)\nprint('A')"
+    second = f"open({str(tmp_path/'b')!r}, 'w'); print('b'); print('7 passed')"
+    code, lines = steps(capfd, {'quick': 'print("q")'}, {'notebooks': first, 'pytest': second})
+    assert code == 0
+    assert lines == ['', '== 1/3 quick: about quick', 'q', '-- quick ok, N s', '', '== 2/3 notebooks: about notebooks',
+                     'a', 'A', '-- notebooks ok, N s', '', '== 3/3 pytest: about pytest', 'b', '7 passed',
+                     '-- pytest ok, N s', '', '3 of 3 steps passed in N s', '7 passed', '']
+
+
+def test_a_step_that_fails_stops_no_other_and_is_named(steps, capfd):
+    code, lines = steps(capfd, {'quick': 'raise SystemExit(3)'}, {'pytest': 'print("1 failed"); exit(1)', 'wheel': ''})
+    assert code == 'Failed: quick, pytest. One alone: make test STEPS=quick'
+    assert '-- wheel ok, N s' in lines and lines[-3:] == ['1 of 3 steps passed in N s', '1 failed', '']
+    assert steps(capfd, {'quick': ''}, {'wheel': 'exit(1)'}, 'quick')[0] == 0
+    assert steps(capfd, {'quick': ''}, {}, 'nonesuch')[0] == 'There is no step nonesuch: choose among quick.'
+    show = 'import sys; print(sys.argv)'
+    shown = steps(capfd, {}, {'pytest': show, 'wheel': show}, '--slow')[1]
+    assert shown.count("['-c', '--slow']") == 2 and shown.count("['-c']") == 1          # pytest's closes the run, too
 
 
 # -- The hooks that `make hooks` installs

@@ -4,6 +4,9 @@ import sys
 
 from common import BIN, ROOT
 
-codes = [subprocess.run([BIN/command, *arguments], cwd=ROOT).returncode for command, *arguments in (
-    ['ruff', 'check', 'fer_nb', 'tests', 'tools', 'setup.py', 'nbs'], ['lint-imports', '--no-cache'])]
-sys.exit(any(codes))
+written = ('fer_nb', 'tests', 'tools', 'setup.py', 'nbs')
+ruff = subprocess.run([BIN/'ruff', 'check', '--output-format', 'concise', *written], cwd=ROOT)
+rooms = subprocess.run([BIN/'lint-imports', '--no-cache'], cwd=ROOT, capture_output=True, text=True)
+if rooms.returncode: print(rooms.stdout[rooms.stdout.find('Contracts'):] + rooms.stderr)
+else: print("Every import points downwards.")
+sys.exit(ruff.returncode or rooms.returncode)

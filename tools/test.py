@@ -1,4 +1,4 @@
-"""All tests, each step with its time: `make test`, or tools/test.py [--slow] [STEP ...]. A failure stops no other step.
+"""All tests, each step with its time: `make test`, or tools/test.py [--slow] [STEP ...]. If one fails, others go on.
 
 The quick steps come first, several at a time; then the long ones side by side. Each step's output is printed in one
 piece, in the order of the steps, and that of the first one still at work as it comes."""

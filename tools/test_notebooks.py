@@ -17,7 +17,7 @@ def test(path, *flags):
 def main():
     names, flags = [o for o in sys.argv[1:] if o != '--slow'], ['--flags', 'slow'] if '--slow' in sys.argv else []
     failed, paths = [], notebooks(names)
-    paths.sort(key=lambda p: p.parts[1] not in ('training', 'tutorials'))  # the long ones first
+    paths.sort(key=lambda p: p.parts[1] not in ('training', 'tutorials'))  # the long ones first: none is left alone
     with ThreadPoolExecutor(CORES) as pool:
         for done in as_completed([pool.submit(test, path, *flags) for path in paths]):
             path, r, seconds = done.result()

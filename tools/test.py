@@ -2,6 +2,7 @@
 
 The quick steps come first, several at a time; then the long ones side by side. Each step's output is printed in one
 piece, in the order of the steps, and that of the first one still at work as it comes."""
+import os
 import subprocess
 import sys
 import threading
@@ -9,6 +10,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from common import CORES, ROOT
+
+for kind in 'INTRA', 'INTER': os.environ.setdefault(f'TF_NUM_{kind}OP_THREADS', '1')  # as many processes as cores
 
 XDIST = ['-n', str(CORES), '--dist', 'loadfile', '--no-loadscope-reorder'] if CORES > 1 else []
 QUICK = {

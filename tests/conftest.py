@@ -74,6 +74,14 @@ def fer2013():
 
 
 @pytest.fixture(scope='session')
+def ferplus():
+    "The votes of FER+: the path in the variable FERPLUS, or shared/data beside the checkout."
+    path = Path(os.environ.get('FERPLUS') or ROOT.parent/'shared/data/ferplus/votes.csv')
+    if not path.exists(): pytest.skip("no FER+: set the variable FERPLUS to its table of votes")
+    return path
+
+
+@pytest.fixture(scope='session')
 def sample():
     "The public-domain photo that the package carries: one smiling face."
     import fer_nb

@@ -58,22 +58,6 @@ def _own_size():
         found['bytes'] += sum(o.stat().st_size for o in files if o.is_file())
     return found
 
-def _start(b):
-    photo, model = str(STATIC/'sample.jpg'), str(b.models[0].card.model_path)
-    ways = {('fer_nb', 'library'): lambda: _own_start(model, photo),
-            ('fer_nb', 'fer-nb predict, to its end'): lambda: (_command('predict', photo, '--model', model), None)}
-    sizes, found = {'fer_nb': _own_size()}, []
-    if b.folder:
-        ways['fer', 'library'] = lambda: _peer_start(b.folder, photo)
-        sizes['fer'] = b.peer().ask('installed', names=['fer'])
-    for _ in range(1 + b.effort.starts): found.append([way() for way in ways.values()])
-    for (who, what),values in zip(ways, zip(*found[1:])):
-        seconds, peaks = zip(*values)
-        row = dict(who=who, what=what, starts=len(seconds), median_s=float(np.median(seconds)), longest_s=max(seconds))
-        if what == 'library':
-            row |= dict(memory_mb=max(peaks)/1e6, installed_mb=sizes[who]['bytes']/1e6, packages=sizes[who]['packages'])
-        yield row
-
 # %% ../../nbs/bench/02_programs.ipynb #ac22c1eb
 def start(b:Setting):
     "Rows: who, what, how often it was started, seconds; and for the libraries memory, size and number of packages."

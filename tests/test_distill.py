@@ -118,5 +118,13 @@ def test_the_command(tmp_path, command):
     mean = command('average', '--run', tmp_path/'t', '--run', tmp_path/'t', '--data', tmp_path/'data',
                    '--out', tmp_path/'a', '--export', tmp_path/'m')
     assert mean.returncode == 0 and '2 runs averaged' in mean.stdout and (tmp_path/'m/a.tflite').is_file(), mean.stderr
-    wrong = command('distill', '--recipe', 'lenet', '--teacher', tmp_path/'nowhere', '--out', tmp_path/'w', *common)
+    said = command('answers', '--run', tmp_path/'t', '--run', tmp_path/'s', '--data', tmp_path/'data',
+                   '--out', tmp_path/'said.npz')
+    assert said.returncode == 0 and '140 faces, answered by 2 networks' in said.stdout, said.stderr
+    taught = command('distill', '--recipe', 'lenet', '--teacher', tmp_path/'said.npz', '--out', tmp_path/'w',
+                     '--begin', tmp_path/'m/s.tflite', *common)
+    assert taught.returncode == 0, taught.stderr
+    info = json.loads((tmp_path/'w/recipe.json').read_text())
+    assert info['distillation']['teachers'][0]['answers'] == 'said.npz' and info['started_from']['model'] == 's'
+    wrong = command('distill', '--recipe', 'lenet', '--teacher', tmp_path/'nowhere', '--out', tmp_path/'v', *common)
     assert wrong.returncode == 2 and 'is not a training run' in wrong.stderr and 'Traceback' not in wrong.stderr

@@ -178,3 +178,17 @@ def test_no_card_names_a_folder_of_somebodys_machine(place, tested):
     assert 'the run is in' in run.stdout
     command = json.loads((place/'elsewhere/recipe.json').read_text())['command']
     assert f'--data {place.name}/both ' in command and str(place.parent) not in command
+
+
+def test_a_thinner_network_begins_with_what_a_larger_one_learned(place):
+    short = ('--data', 'both', '--epochs', 2, '--batch', 28, '--quiet')
+    call('train', '--arch', 'se_resnet', '--option', 'filters=(16,32)', '--option', 'blocks=(1,2)', *short,
+         '--out', 'wide', cwd=place)
+    call('train', '--begin', 'wide', '--option', 'blocks=(1,1)', *short, '--out', 'thin', cwd=place)
+    info = json.loads((place/'thin/recipe.json').read_text())
+    assert info['recipe']['arch'] == 'se_resnet'
+    assert info['recipe']['options'] == {'filters': [16, 32], 'blocks': [1, 1]}
+    assert info['started_from']['run'] == 'wide'
+    with pytest.raises(FerError, match="no model 'nobody'"):
+        call('train', '--begin', 'nobody', *short, '--out', 'x', cwd=place)
+    assert not (place/'x').exists()

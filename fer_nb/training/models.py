@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ARCHITECTURES', 'register', 'build', 'multiply_adds', 'describe', 'attend', 'mlp', 'lenet', 'alexnet', 'simple_cnn',
-           'four_conv', 'se_resnet', 'probe', 'pack_weights', 'unpack_weights']
+           'four_conv', 'se_resnet', 'probe', 'pack_weights', 'unpack_weights', 'inherit']
 
 # %% ../../nbs/training/07_models.ipynb #841c1698
 import inspect
@@ -89,11 +89,11 @@ def describe(
     return '\n'.join(lines)
 
 # %% ../../nbs/training/07_models.ipynb #71afaa19
-def _what(x, reduction, pools):
+def _what(x, reduction, pools, name):
     "A factor for each channel, from the channels pooled over the picture."
     channels = x.shape[-1]
-    squeeze = L.Conv2D(max(4, channels//reduction), 1, activation='relu')
-    excite = L.Conv2D(channels, 1, activation='sigmoid' if len(pools) == 1 else None)
+    squeeze = L.Conv2D(max(4, channels//reduction), 1, activation='relu', name=name and f'{name}_squeeze')
+    excite = L.Conv2D(channels, 1, activation='sigmoid' if len(pools) == 1 else None, name=name and f'{name}_excite')
     parts = [excite(squeeze(pool(keepdims=True)(x))) for pool in pools]
     return parts[0] if len(parts) == 1 else L.Activation('sigmoid')(L.Add()(parts))
 
@@ -101,14 +101,15 @@ def attend(
     x,                 # (N, H, W, channels)
     kind:str='se',     # none, se or cbam
     reduction:int=8,   # Channels to one hidden unit
+    name:str=None,     # What its layers' names begin with
 ):                     # Like x
     "`x` weighted by channel with squeeze-and-excitation, by channel and pixel with CBAM. `FerError` for another kind."
     if reduction < 1:
         raise FerError(f"reduction is {reduction}: it must be 1 or more; attention='none' leaves the attention out.")
     if kind == 'none': return x
-    if kind == 'se': return L.Multiply()([x, _what(x, reduction, [L.GlobalAveragePooling2D])])
+    if kind == 'se': return L.Multiply()([x, _what(x, reduction, [L.GlobalAveragePooling2D], name)])
     if kind != 'cbam': raise FerError(f"There is no attention {kind!r}: choose none, se or cbam.")
-    x = L.Multiply()([x, _what(x, reduction, [L.GlobalAveragePooling2D, L.GlobalMaxPooling2D])])
+    x = L.Multiply()([x, _what(x, reduction, [L.GlobalAveragePooling2D, L.GlobalMaxPooling2D], name)])
     seen = L.Concatenate()([keras.ops.mean(x, -1, keepdims=True), keras.ops.max(x, -1, keepdims=True)])
     return L.Multiply()([x, L.Conv2D(1, 7, padding='same', use_bias=False, activation='sigmoid')(seen)])
 
@@ -141,10 +142,10 @@ def lenet(x,
     return x
 
 # %% ../../nbs/training/07_models.ipynb #d927b904
-def _conv(x, filters, kernel=3, stride=1):
+def _conv(x, filters, kernel=3, stride=1, name=None):
     "Convolution, batch normalisation, ReLU."
-    x = L.Conv2D(filters, kernel, strides=stride, padding='same', use_bias=False)(x)
-    return L.ReLU()(L.BatchNormalization()(x))
+    x = L.Conv2D(filters, kernel, strides=stride, padding='same', use_bias=False, name=name and f'{name}_conv')(x)
+    return L.ReLU()(L.BatchNormalization(name=name and f'{name}_norm')(x))
 
 def _dense(x, units, dropout):
     "Dropout, then a dense layer with ReLU."
@@ -197,19 +198,21 @@ def four_conv(x,
     return x
 
 # %% ../../nbs/training/07_models.ipynb #b067b3e7
-def _residual(x, filters, stride, attention, reduction):
+def _residual(x, filters, stride, attention, reduction, name):
     "Two 3x3 convolutions and channel attention, added to what came in."
-    y = _conv(x, filters, stride=stride)
-    y = L.Conv2D(filters, 3, padding='same', use_bias=False)(y)
-    y = L.BatchNormalization(gamma_initializer='zeros')(y)
-    y = attend(y, attention, reduction)
+    y = _conv(x, filters, stride=stride, name=f'{name}_first')
+    y = L.Conv2D(filters, 3, padding='same', use_bias=False, name=f'{name}_second_conv')(y)
+    y = L.BatchNormalization(gamma_initializer='zeros', name=f'{name}_second_norm')(y)
+    y = attend(y, attention, reduction, name)
     if stride > 1: x = L.AveragePooling2D(stride, padding='same')(x)
-    if x.shape[-1] != filters: x = L.BatchNormalization()(L.Conv2D(filters, 1, use_bias=False)(x))
+    if x.shape[-1] != filters:
+        x = L.Conv2D(filters, 1, use_bias=False, name=f'{name}_shortcut_conv')(x)
+        x = L.BatchNormalization(name=f'{name}_shortcut_norm')(x)
     return L.ReLU()(L.Add()([x, y]))
 
 @register
 def se_resnet(x,
-    filters:tuple=(24, 64, 128), # At a half, a quarter and an eighth of the resolution
+    filters:tuple=(24, 64, 128), # At a half, a quarter and an eighth of the resolution; a fourth number adds a stage
     blocks:tuple=(1, 1, 3),  # Residual blocks there
     step:int=2,              # Of the stem: 2 halves the resolution at once, 1 leaves that to the first block
     attention:str='se',      # At the end of each block: none, se or cbam
@@ -217,11 +220,11 @@ def se_resnet(x,
     dropout:float=0.3,       # Before the last layer
 ):
     "A residual network (He et al. 2015) with squeeze-and-excitation (Hu et al. 2017) for small faces."
-    x = _conv(x, filters[0], 5 if step == 2 else 3, step)
+    x = _conv(x, filters[0], 5 if step == 2 else 3, step, 'stem')
     for stage,(channels,count) in enumerate(zip(filters, blocks)):
         for i in range(count):
             stride = 2 if not i and (stage or step == 1) else 1
-            x = _residual(x, channels, stride, attention, reduction)
+            x = _residual(x, channels, stride, attention, reduction, f'stage{stage + 1}_block{i + 1}')
     return L.Dropout(dropout)(L.GlobalAveragePooling2D()(x))
 
 # %% ../../nbs/training/07_models.ipynb #38736e98
@@ -252,3 +255,28 @@ def unpack_weights(
 ) -> list:       # Of arrays, for `set_weights`
     "The weights again, in their order."
     return [packed[k]*packed.get(f'{k}_scale', np.float32(1)) for k in sorted(packed) if not k.endswith('_scale')]
+
+# %% ../../nbs/training/07_models.ipynb #a4ce716c
+def _fitting(layer, other):
+    "Arrays for the weights of `layer` from those of `other`, cut where they are larger; None if one is smaller."
+    mine, theirs = layer.get_weights(), other.get_weights()
+    if [o.ndim for o in mine] != [o.ndim for o in theirs]: return None
+    if any(a < b for x,y in zip(theirs, mine) for a,b in zip(x.shape, y.shape)): return None
+    return [x[tuple(map(slice, y.shape))] for x,y in zip(theirs, mine)]
+
+def inherit(
+    net:keras.Model,   # Gets the weights, in place
+    other:keras.Model, # Has them: the same network, or one of the same architecture with other options
+) -> int:              # Weights of `net` that it got
+    "Weights for the layers of the same name, cut to the first channels where `other` has more; a head only whole."
+    shapes = lambda o: [w.shape for w in o.get_weights()]
+    if shapes(net) == shapes(other):
+        net.set_weights(other.get_weights())
+        return int(net.count_params())
+    known, got = {o.name: o for o in other.layers}, 0
+    for layer in net.layers:
+        arrays = _fitting(layer, known[layer.name]) if layer.weights and layer.name in known else None
+        if arrays is None or layer.name == 'logits' and shapes(layer) != shapes(known['logits']): continue
+        layer.set_weights(arrays)
+        got += layer.count_params()
+    return int(got)

@@ -7,6 +7,7 @@ __all__ = ['write_history', 'read_history', 'versions', 'Run', 'start_run', 'run
 
 # %% ../../nbs/training/09_runs.ipynb #32f34a04
 import csv
+import hashlib
 import json
 import platform
 import time
@@ -58,6 +59,12 @@ class Run:
 
     @property
     def history(self): return read_history(Path(self.folder)/'history.csv')
+
+    def record(self, **more):
+        "What others record of it: its name, the hash of its network, `more`, and some of its recipe."
+        digest, recipe = hashlib.sha256((Path(self.folder)/'best.keras').read_bytes()).hexdigest(), self.info['recipe']
+        known = {k: recipe[k] for k in ('arch', 'options', 'epochs', 'seed')}
+        return dict(run=Path(self.folder).name, sha256=digest, **more) | known
 
     def best(self):
         "The model with the best validation loss."

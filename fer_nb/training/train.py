@@ -15,7 +15,7 @@ import numpy as np
 from ..core import FerError
 from .augment import augment_named
 from .faces import Faces
-from .models import build
+from .models import build, inherit
 from .recipes import Recipe, compile_model
 from .runs import Run, run_callbacks, start_run, versions
 
@@ -56,12 +56,13 @@ def _new(recipe, classes):
     try: return build(recipe.arch, recipe.size, classes, **recipe.options)
     finally: keras.config.set_dtype_policy(before)
 
-def _model(folder, recipe, state, classes, steps, distillation, start):
+def _model(folder, recipe, state, classes, steps, distillation, start, begin):
     "A new compiled model, or the one that the state names."
     keras.utils.set_random_seed(recipe.seed)
     saved = folder/f"state-{state['epoch']:04d}.keras"
     if distillation is None and state['epoch']: return keras.saving.load_model(saved)
     network = _new(recipe, classes) if start is None else start
+    if begin is not None and not state['epoch']: inherit(network, begin)
     if distillation is None: return compile_model(network, recipe, steps)
     model = compile_model(distillation.distiller(network), recipe, steps, from_logits=True)
     if state['epoch']:
@@ -79,7 +80,8 @@ def train(
     verbose='auto',     # Keras's progress bar: 0 none, 1 bar, 2 one line for each epoch
     callbacks=(),       # More Keras callbacks
     distillation=None,  # Teachers to learn from as well, a `fer_nb.training.distill.Distillation`
-    start=None,         # A Keras model to begin with in place of a new one; of it the trainable layers learn
+    start=None,         # A Keras model to train in place of a new one; of it the trainable layers learn
+    begin=None,         # A Keras model whose weights the new one takes over where they fit, see `inherit`
     origin=None,        # What to record of it, a dict in plain types
 ) -> Run:
     "Train, or go on, until the recipe's last epoch or early stopping. Raises `FerError` if `folder` holds another run."
@@ -100,7 +102,7 @@ def train(
     if state['epoch'] >= recipe.epochs or state['stopped']: return Run(folder)
     if distillation and distillation.once: learn, distillation = distillation.taught(learn, folder, verbose), None
     batches = _Batches(learn, recipe, state['epoch'])
-    model = _model(folder, recipe, state, len(faces.names), len(batches), distillation, start)
+    model = _model(folder, recipe, state, len(faces.names), len(batches), distillation, start, begin)
     # TensorFlow traces a first step that creates variables twice: half the time of a short run
     if not model.optimizer.built: model.optimizer.build(model.trainable_variables)
     model.fit(batches, epochs=recipe.epochs, initial_epoch=state['epoch'], shuffle=False, verbose=verbose,

@@ -52,8 +52,7 @@ def _chosen(only, data, votes=None):
         raise FerError(f"There is no section {unknown[0]!r}: choose among {', '.join(SECTIONS)}.")
     if not data and (wanting := [o for o in _JUDGED if o in only]):
         raise FerError(f"The section {wanting[0]} needs a dataset: give FER-2013, say, as data.")
-    if votes and (not data or only and not {*_JUDGED} & {*only}):
-        raise FerError("Votes need a dataset and the section accuracy or robust: add them.")
+    if votes and not data: raise FerError("Votes need the dataset that they belong to: give it as data.")
     if 'video' in only: need('av', 'video')
     if only: return [o for o in SECTIONS if o in only]
     missing = {o: not data for o in _JUDGED} | {'video': importlib.util.find_spec('av') is None}

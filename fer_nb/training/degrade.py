@@ -121,8 +121,8 @@ DEFECTS = {
     'roll':   (roll, (15, 25, 40), 'degrees'),
     'shift':  (shift, (4, 7, 12), '% of the side'),
     'scale':  (scale, (6, 13, 22), '% of the side'),
-    'mouth':  (lambda face, share, rng: hide(face, share, rng, 'mouth'), (.25, .35, .45), 'of the height'),
-    'eyes':   (lambda face, share, rng: hide(face, share, rng, 'eyes'), (.12, .18, .25), 'of the height'),
+    'mouth':  (lambda face, percent, rng: hide(face, percent/100, rng, 'mouth'), (25, 35, 45), '% of the height'),
+    'eyes':   (lambda face, percent, rng: hide(face, percent/100, rng, 'eyes'), (12, 18, 25), '% of the height'),
 }
 
 def degrade(

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from fer_nb.bench.cases import QUICK
+from fer_nb.bench.cases import QUICK, Setting
 from fer_nb.bench.measure import WORKER, Peer
 from fer_nb.bench.report import SECTIONS, bench, summary
+from fer_nb.bench.robust import conditions, plot_robust, robust
 from fer_nb.core import FerError
-from fer_nb.emotions import EMOTIONS
-from fer_nb.inference.zoo import DEFAULT, list_models
+from fer_nb.emotions import EMOTIONS, FERPLUS_COLUMNS, canonical
+from fer_nb.inference.zoo import DEFAULT, list_models, load_model
+from fer_nb.training.data import load
 
 ORDER = ('angry', 'disgust', 'fear', 'happy', 'sad', 'surprise', 'neutral')     # fer's
 FER = '''
@@ -94,7 +96,7 @@ def test_the_file_holds_what_is_returned(run):
 
 
 def test_all_figures_are_finite_and_positive(run):
-    may_be_zero = {'gain', 'false', 'accuracy', 'low', 'macro_f1', 'calibration_error'}
+    may_be_zero = {'gain', 'false', 'accuracy', 'low', 'macro_f1', 'calibration_error', 'level', 'lost', 'same'}
     for name, found in run[0]['sections'].items():
         assert found
         for o in found:
@@ -115,7 +117,77 @@ def test_models_and_peer_stand_beside_each_other(run):
 def test_the_peer_gets_its_own_preprocessing_and_label_order(run):
     assert {o['how']: o['accuracy'] for o in rows(run, 'accuracy', who='fer')} == \
         {'one crop': 1, 'public call': pytest.approx(1/7, abs=1e-5), 'public call, offsets=(0, 0)': 1}
-    assert all(o['faces'] == 70 for o in rows(run, 'accuracy'))
+    assert all((o['faces'], o['ruler']) == (70, 'label') for o in rows(run, 'accuracy'))
+
+
+def test_every_defect_is_measured_beside_the_undamaged_face(run):
+    names = {o['model'] for o in rows(run, 'robust')}
+    assert names == {o.name for o in list_models()} | {'mini-Xception'}
+    for name in names:
+        found = rows(run, 'robust', model=name)
+        assert [(o['defect'], o['level']) for o in found] == [o[:2] for o in conditions(QUICK.defects)]
+        for o in found: assert o['lost'] == pytest.approx(found[0]['accuracy'] - o['accuracy'], abs=1e-5)
+    for o in rows(run, 'robust', who='fer'):                # flat faces have nothing to blur
+        assert (o['accuracy'], o['lost'], o['same'], o['ruler']) == (1, 0, 1, 'label') and 'agreement' not in o
+
+
+def test_what_a_defect_costs(peer, data):
+    setting = Setting([load_model('lenet')], QUICK._replace(defects=4), folder=peer, splits={48: load(data)})
+    try: found = [o for o in robust(setting) if o['who'] == 'fer' and o['defect'] in ('none', 'dark', 'bright')]
+    finally: setting.close()
+    def kept(gamma): return sum(round(6*(i/6)**gamma) == i for i in range(7))/7      # it reads the brightness
+    assert [o['accuracy'] for o in found] == pytest.approx([1, *(kept(o['strength']) for o in found[1:])])
+    assert [o['lost'] for o in found] == pytest.approx([1 - o['accuracy'] for o in found]) and found[1]['lost'] > .5
+
+
+def vote_table(path, faces, votes):
+    "FER+ votes for each of `faces`: `votes` gives {label: number} for a label."
+    columns = {canonical(o): o for o in FERPLUS_COLUMNS if canonical(o)}
+    lines = [','.join(('file', 'Usage', *FERPLUS_COLUMNS))]
+    for source, label in zip(faces.source, faces.labels):
+        cast = {columns[k]: n for k, n in votes(faces.names[label]).items()}
+        lines.append(','.join((source, 'PublicTest', *(str(cast.get(o, 0)) for o in FERPLUS_COLUMNS))))
+    path.write_text('\n'.join(lines) + '\n')
+    return path
+
+
+@pytest.fixture(scope='module')
+def voted(peer, data, tmp_path_factory):
+    "A run by both rulers: people say happy of what is labelled sad, and are divided about what is labelled fear."
+    def cast(label): return {'sad': {'happy': 8, 'sad': 2}, 'fear': {'fear': 5, 'sad': 5}}.get(label, {label: 10})
+    table = vote_table(tmp_path_factory.mktemp('votes')/'votes.csv', load(data), cast)
+    return bench(['lenet'], data, votes=table, peer=peer, only=['accuracy', 'robust'], quick=True, say=str),
+
+
+def test_votes_are_a_second_ruler(voted):
+    label, votes = rows(voted, 'accuracy', who='fer', how='one crop')
+    assert (label['ruler'], label['faces'], label['accuracy']) == ('label', 70, 1) and 'agreement' not in label
+    assert (votes['ruler'], votes['faces'], votes['accuracy']) == ('votes', 60, pytest.approx(5/6, abs=1e-5))
+    sure = .97 + .0042857
+    assert votes['agreement'] == pytest.approx((5*sure + .2 + .0042857 + .5 + .0042857)/7, abs=1e-4)
+    assert voted[0]['votes'] == 'votes.csv'
+
+
+def test_robust_is_judged_by_the_votes_where_there_are_some(voted):
+    found = rows(voted, 'robust', who='fer')
+    assert {(o['ruler'], o['faces'], o['accuracy']) for o in found} == {('votes', 60, .833333)}
+    assert all(0 < o['agreement'] < 1 for o in rows(voted, 'robust'))
+    text = summary(voted[0])
+    assert 'by the majority of the votes on 60 faces' in text and '| small | 24 px |' in text
+    assert 'Agreement with the shares of the votes' in text
+    assert len(plot_robust(voted[0]['sections']['robust']).subfigs) == 2          # accuracy, and agreement
+
+
+def test_votes_of_other_faces_are_refused(data, tmp_path):
+    table = vote_table(tmp_path/'votes.csv', load(data), lambda label: {label: 10})
+    table.write_text(table.read_text().replace('angry/0.png', 'angry/nobody.png'))
+    with pytest.raises(FerError, match=r'votes for .*angry/nobody.png, which is not among the faces'):
+        bench(['lenet'], data, votes=table, peer=None, only=['robust'], quick=True, path=tmp_path/'x.json')
+    vote_table(table, load(data), lambda label: {label: 5, 'happy' if label == 'sad' else 'sad': 5})
+    with pytest.raises(FerError, match='has no face of the split public with a single most frequent emotion'):
+        bench(['lenet'], data, votes=table, peer=None, only=['robust'], quick=True, path=tmp_path/'x.json')
+    with pytest.raises(FerError, match='Votes need the dataset'): bench(votes=table, peer=None)
+    assert not (tmp_path/'x.json').exists()
 
 
 def test_faces_are_found_in_the_frames(run):
@@ -180,6 +252,14 @@ def test_a_peer_that_cannot_run_is_one_sentence(tmp_path, package, why):
 @pytest.mark.parametrize('section', ['limit', 'video'])
 def test_the_limit_and_films_need_no_peer(section, tmp_path):
     assert bench(only=[section], models=[DEFAULT], peer=tmp_path/'nowhere', quick=True, say=str)['sections'][section]
+
+
+def test_a_model_with_other_labels_is_refused_by_name(data, tmp_path):
+    for label in ('happy', 'sad'):
+        (tmp_path/label).mkdir()
+        shutil.copy(next(data.rglob('*.png')), tmp_path/label)
+    with pytest.raises(FerError, match=f'{DEFAULT} answers angry, .* labels are happy, sad'):
+        bench(data=tmp_path, peer=None, only=['robust'], quick=True)
 
 
 @pytest.mark.parametrize('options, said', [

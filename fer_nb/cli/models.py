@@ -7,13 +7,14 @@ __all__ = ['data_app', 'models', 'evaluate', 'export', 'save', 'bench', 'data_au
 
 # %% ../../nbs/cli/06_models.ipynb #e4b93e2b
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import List, Optional
 
 import typer
 from rich.table import Table
 
-from ..core import FerError, replacing
+from ..core import FerError, need, replacing
 from ..emotions import EMOTIONS
 from . import base
 from . import options as opt
@@ -110,31 +111,46 @@ def save(
     print(f"{path}: written, read back, and it answers the same")
 
 # %% ../../nbs/cli/06_models.ipynb #0cc4ac8c
+def _measured(plot, path, *what, **how):
+    "What `bench` returns, its section robust drawn to `plot`; a place that cannot be written fails at once."
+    from fer_nb.bench.report import bench
+    from fer_nb.bench.robust import plot_robust
+    with ExitStack() as stack:
+        part = plot and stack.enter_context(replacing(plot))
+        try: result = bench(*what, path=path, command=base.typed_command(), say=base.stderr.print, **how)
+        except KeyboardInterrupt:
+            kept = f'{path} has the sections that were done' if path else 'nothing was kept'
+            base.stderr.print(f"Interrupted: {kept}.")
+            raise typer.Exit(130) from None
+        if plot: plot_robust(result['sections']['robust']).savefig(part, dpi=130)
+    return result
+
+# %% ../../nbs/cli/06_models.ipynb #57f87862
 @base.app.command()
 def bench(
     model:Optional[List[str]] = typer.Option(None, help=base.MODEL + " May be repeated; all shipped ones if left out."),
-    data:Optional[Path] = typer.Option(None, help="For the accuracy: " + base.DATA),
+    data:Optional[Path] = typer.Option(None, help="For accuracy and robust: " + base.DATA),
+    votes:Optional[Path] = typer.Option(None, help="Table of FER+ votes: measure by their majority, too."),
     split:Optional[str] = typer.Option(None, help="Of the dataset; by default validation, public or test, whichever "
                                                   "there is."),
     peer:Optional[Path] = typer.Option(None, help="The environment that tools/peer.py made; .peers/fer by default."),
     no_peer:bool = typer.Option(False, '--no-peer', help="Measure fer_nb alone."),
-    only:Optional[List[str]] = typer.Option(None, help="A section; may be repeated: accuracy, latency, frames, start, "
-                                                       "video, growth, limit."),
+    only:Optional[List[str]] = typer.Option(None, help="A section; may be repeated: accuracy, robust, latency, frames, "
+                                                       "start, video, growth, limit."),
     quick:bool = typer.Option(False, '--quick', help="Everything once, to see that it works: the figures mean "
                                                      "nothing."),
     json_:Optional[Path] = typer.Option(None, '--json', help="Write the figures as JSON to this file."),
-    seed:int = typer.Option(0, help="Of the frames and the drawn faces."),
+    plot:Optional[Path] = typer.Option(None, help="Draw the section robust to this PNG file."),
+    seed:int = typer.Option(0, help="Of the frames, the drawn faces and the defects."),
 ):
-    "Measure accuracy, speed, memory and size, beside the package `fer` and the machine's limit."
+    "Measure accuracy, robustness, speed, memory and size, beside the package `fer` and the machine's limit."
     from fer_nb.bench.report import PEER, summary
-    from fer_nb.bench.report import bench as measure
     if peer and no_peer: raise FerError("--peer and --no-peer contradict each other: give one of them.")
-    asked = dict(peer=None if no_peer else peer or PEER, only=only or (), quick=quick, path=json_, seed=seed)
-    try: result = measure(model or (), data, split, command=base.typed_command(), say=base.stderr.print, **asked)
-    except KeyboardInterrupt:
-        kept = f'{json_} has the sections that were done' if json_ else 'nothing was kept'
-        base.stderr.print(f"Interrupted: {kept}.")
-        raise typer.Exit(130) from None
+    if plot and not (data and 'robust' in (only or ['robust'])):
+        raise FerError("--plot draws the section robust, which needs --data: add them.")
+    if plot: need('matplotlib.pyplot', 'train')
+    how = dict(votes=votes, peer=None if no_peer else peer or PEER, only=only or (), quick=quick, seed=seed)
+    result = _measured(plot, json_, model or (), data, split, progress=lambda o: base.progress(o, 'working'), **how)
     print(summary(result))
 
 # %% ../../nbs/cli/06_models.ipynb #a806dced

@@ -74,15 +74,21 @@ def _mixup(x, targets, rng, alpha):
     return mix(x), mix(targets)
 
 # %% ../../nbs/training/06_augment.ipynb #adef67b7
+_DRAWN = {hide: (.15, .4), shrink: (.33, .85), blur: (.5, 2.5), gamma: (.4, 2.5), noise: (2, 20), jpeg: (10, 95)}
+
+def _strength(defect, side, rng):
+    "A strength of `defect` for a face of `side` pixels."
+    low, high = _DRAWN[defect]
+    if defect is gamma: return np.exp(rng.uniform(np.log(low), np.log(high)))      # as often dark as bright
+    return rng.uniform(low, high)*(side if defect is shrink else 1)
+
 def _spoil(images, rng, probability, hidden):
     "Each defect strikes some of the images, by chance and with a chance strength -> uint8 (N, S, S)."
-    log = lambda low, high: np.exp(rng.uniform(np.log(low), np.log(high)))
     side, images = images.shape[1], images.copy()
-    defects = ((hide, hidden, lambda: rng.uniform(.15, .4)), (shrink, probability, lambda: side*rng.uniform(.33, .85)),
-               (blur, probability, lambda: rng.uniform(.5, 2.5)), (gamma, probability, lambda: log(.4, 2.5)),
-               (noise, probability, lambda: rng.uniform(2, 20)), (jpeg, probability, lambda: rng.uniform(10, 95)))
-    for defect, share, strength in defects:
-        for i in np.flatnonzero(rng.random(len(images)) < share): images[i] = defect(images[i], strength(), rng)
+    for defect in _DRAWN:
+        share = hidden if defect is hide else probability
+        for i in np.flatnonzero(rng.random(len(images)) < share):
+            images[i] = defect(images[i], _strength(defect, side, rng), rng)
     return images
 
 # %% ../../nbs/training/06_augment.ipynb #1b6cc71c
@@ -127,6 +133,9 @@ AUGMENTS = {
     'light': Augment(rotation=10, zoom=.1, shift=.08, flip=True, light=.1),
     'medium': Augment(rotation=12, zoom=.12, shift=.08, flip=True, light=.15, erase=.3),
     'strong': Augment(rotation=15, zoom=.15, shift=.1, flip=True, light=.2, erase=.5, mixup=.2),
+    'tilted': Augment(rotation=25, zoom=.15, shift=.08, flip=True, light=.15, erase=.2),
+    'spoiled': Augment(rotation=12, zoom=.12, shift=.08, flip=True, light=.15, erase=.2, spoil=.15),
+    'covered': Augment(rotation=12, zoom=.12, shift=.08, flip=True, light=.15, erase=.2, hide=.1),
     'photos': Augment(rotation=25, zoom=.15, shift=.08, flip=True, light=.15, erase=.2, spoil=.15, hide=.1),
 }
 

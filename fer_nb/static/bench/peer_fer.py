@@ -114,11 +114,11 @@ class Peer:
         return self.lite.get_tensor(self.lite.get_output_details()[0]['index'])
 
     def probabilities(self, array, out, how, offsets=()):
-        "Writes (N, 7) in the order of LABELS; `how` is network, in batches of 32, or public."
+        "Writes (N, 7) in the order of LABELS; `how` is network or converted, in batches of 32, or public."
         np, crops = self.np, self.np.load(array)
         start = time.perf_counter()
-        if how == 'network': found = np.concatenate([self.network(crops[i:i + 32]) for i in range(0, len(crops), 32)])
-        else: found = np.array([self.public(o, *offsets) for o in crops])
+        if how == 'public': found = np.array([self.public(o, *offsets) for o in crops])
+        else: found = np.concatenate([getattr(self, how)(crops[i:i + 32]) for i in range(0, len(crops), 32)])
         seconds = time.perf_counter() - start
         np.save(out, found)
         return dict(labels=LABELS, seconds=seconds)

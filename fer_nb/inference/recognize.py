@@ -8,11 +8,13 @@ __all__ = ['Face', 'locate_faces', 'whole_crops', 'EmotionRecognizer']
 # %% ../../nbs/inference/06_recognize.ipynb #fed69e92
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 
 from ..core import FerError
+from .answers import Rule, people_of, sentence, verdict
 from .detect import crop_faces, detect_faces
 from .image import open_image, to_grey
 from .zoo import load_model
@@ -23,36 +25,47 @@ class Face:
     "One face of a picture and how it looks."
     box:tuple                 # x, y, width, height in pixels; x and y may lie outside the picture
     score:float               # The detector's, 0 to 1; 1 for boxes and crops of the caller's own
-    probabilities:np.ndarray  # float32 (classes,), in the order of `labels`, sum 1
+    probabilities:np.ndarray  # float32 (classes,): shares of people, in the order of `labels`, sum 1
     labels:tuple              # The model's labels
-    threshold:float = 0.      # Confidence below which the face is uncertain
+    rule:Rule = Rule()        # How the shares become an answer
 
-    @property
-    def label(self): return self.labels[int(self.probabilities.argmax())]
+    label = property(lambda self: self.labels[int(self.probabilities.argmax())], doc="The most frequent answer.")
+    agreement = property(lambda self: float(self.probabilities.max()), doc="Its share, 0 to 1.")
+    confidence = property(lambda self: self._verdict[1], doc="The chance that most people would say `label`, 0 to 1.")
+    mixed = property(lambda self: self._verdict[0] == 'mixed', doc="Whether people would be divided between two.")
+    uncertain = property(lambda self: self._verdict[0] == 'uncertain', doc="Whether the network does not know.")
+    sentence = property(lambda self: sentence(self.people), doc="'of ten people, nine would say happy, one neutral'")
 
-    @property
-    def confidence(self): return float(self.probabilities.max())
-
-    @property
-    def uncertain(self): return self.confidence < self.threshold
+    @cached_property
+    def _verdict(self): return verdict(self.probabilities.tolist(), self.rule)  # NumPy is slow at one of many faces
 
     @property
     def answer(self):
-        "The label, or 'uncertain'."
-        return 'uncertain' if self.uncertain else self.label
+        "'happy', 'mixed: fear, surprise' or 'uncertain'."
+        kind, _, order = self._verdict
+        first, *others = (self.labels[i] for i in order[:2])
+        return {'label': first, 'mixed': f"mixed: {', '.join([first, *others])}"}.get(kind, kind)
+
+    @property
+    def people(self):
+        "{label: how many of ten people would say so}, the most frequent label first."
+        order = self._verdict[2]
+        whole = people_of(self.probabilities.tolist(), order)
+        return {self.labels[i]: whole[i] for i in order}
 
     def to_dict(self):
         "Plain types, for JSON."
         box = [round(float(o), 1) for o in self.box]
-        values = self.probabilities.tolist()                    # ten thousand faces in a folder: NumPy is slow at one
-        sure = max(values)
-        probabilities = {l: round(p, 4) for l,p in zip(self.labels, values)}
-        return dict(box=box, score=round(float(self.score), 4), label=self.labels[values.index(sure)],
-                    confidence=round(sure, 4), uncertain=sure < self.threshold, probabilities=probabilities)
+        kind, sure, order = self._verdict
+        shares, first = self.probabilities.tolist(), order[0]
+        return dict(box=box, score=round(float(self.score), 4), label=self.labels[first], confidence=round(sure, 4),
+                    agreement=round(shares[first], 4), answer=self.answer, mixed=kind == 'mixed',
+                    uncertain=kind == 'uncertain', people=self.people,
+                    probabilities={l: round(p, 4) for l,p in zip(self.labels, shares)})
 
     def __repr__(self):
         x, y, w, h = (round(o) for o in self.box)
-        said = f'uncertain, {self.label}' if self.uncertain else self.label
+        said = f'uncertain, {self.label}' if self.uncertain else self.answer
         return f"Face({said} {self.confidence:.0%} at x {x}, y {y}, {w}x{h})"
 
 # %% ../../nbs/inference/06_recognize.ipynb #c168fec4
@@ -93,10 +106,10 @@ def whole_crops(
     crops = [_fit(o, size) for o in faces]
     return found, np.stack(crops) if crops else np.zeros((0, size, size), np.uint8)
 
-def _faces(classifier, found, crops, threshold, **views):
+def _faces(classifier, found, crops, rule, **views):
     "One `Face` for each (x, y, w, h, score) of `found` and its crop."
     probabilities = classifier.predict(crops, **views)
-    return [Face(tuple(f[:4]), float(f[4]), p, classifier.labels, threshold) for f,p in zip(found, probabilities)]
+    return [Face(tuple(f[:4]), float(f[4]), p, classifier.labels, rule) for f,p in zip(found, probabilities)]
 
 # %% ../../nbs/inference/06_recognize.ipynb #939bb6c1
 class EmotionRecognizer:
@@ -109,13 +122,15 @@ class EmotionRecognizer:
         flip:bool=False,      # Average with the mirrored face: a little better, twice the time
         threads:int=1,        # For the network
         five_crop:bool=False, # Average over the middle and four corners: five times the time, ten with `flip`
-        threshold:float=None, # Confidence below which a face is uncertain; None is the model's own, 0 never
+        threshold:float=None, # Confidence from which the answer is the label; None is the model's own, 0 always
     ):
         self.classifier = _classifier(model, threads)
         self.detector, self.min_face, self.min_score = detector, min_face, min_score
         self.flip, self.five_crop = flip, five_crop
-        self.threshold = getattr(self.classifier, 'threshold', 0.) if threshold is None else threshold
-        if not 0 <= self.threshold <= 1: raise FerError(f"threshold is {threshold}: give a number from 0 to 1.")
+        self.rule = getattr(self.classifier, 'rule', Rule())
+        if threshold is None: return
+        if not 0 <= threshold <= 1: raise FerError(f"threshold is {threshold}: give a number from 0 to 1.")
+        self.rule = self.rule._replace(threshold=float(threshold))
 
     def __call__(self,
         image,      # Path, bytes of an image file, or uint8 array, BGR as OpenCV has it
@@ -139,7 +154,7 @@ class EmotionRecognizer:
         crops:np.ndarray, # uint8 (N, size, size): the faces, cut out
     ) -> list:
         "A list of `Face`, one for each crop, whose boxes and scores are those of `found`."
-        return _faces(self.classifier, found, crops, self.threshold, flip=self.flip, five_crop=self.five_crop)
+        return _faces(self.classifier, found, crops, self.rule, flip=self.flip, five_crop=self.five_crop)
 
     def copy(self):
         "Another with the same settings and a network of its own, for another thread."

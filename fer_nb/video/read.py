@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core import FerError, need, replacing
+from ..inference.answers import Rule
 from ..inference.draw import check_shape, draw_faces
 from ..inference.tables import FILM_COLUMNS, csv_writer, film_rows, write_table
 from .faces import FrameFaces, check_region, video_faces
@@ -53,8 +54,8 @@ class _Pieces:
     def last(self):
         "The last look at the film, to go on from."
         if (o := self.state['last']) is None: return None
-        faces = [TrackedFace(**f | dict(probabilities=np.array(f['probabilities'], np.float32))) for f in o['faces']]
-        return FrameFaces(o['number'], o['time'], None, tuple(faces), True)
+        fresh = lambda f: dict(probabilities=np.array(f['probabilities'], np.float32), rule=Rule(*f['rule']))
+        return FrameFaces(o['number'], o['time'], None, tuple(TrackedFace(**f | fresh(f)) for f in o['faces']), True)
 
     def commit(self, frame, frames, broken, tracker):
         "The current piece is whole and ends with `frame`."
@@ -128,7 +129,7 @@ def _settings(video, stream, choices):
     stat, r = video.path.stat(), stream.recognizer
     card = getattr(r.classifier, 'card', None)
     model = card['file']['sha256'] if card else repr(r.classifier)
-    limits = {k: getattr(r, k) for k in ('detector', 'min_face', 'min_score', 'flip', 'five_crop', 'threshold')}
+    limits = {k: getattr(r, k) for k in ('detector', 'min_face', 'min_score', 'flip', 'five_crop', 'rule')}
     return dict(video=str(video.path.resolve()), bytes=stat.st_size, changed=stat.st_mtime, model=model, **limits,
                 part=stream.part, smooth=stream.tracker.smooth, keep=stream.tracker.keep, **choices)
 

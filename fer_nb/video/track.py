@@ -79,8 +79,7 @@ class _Track:
 
     def as_face(self, face):
         "The face of the newest frame, with this track's number and averaged probabilities."
-        return TrackedFace(face.box, face.score, self.probabilities, face.labels, face.threshold, self.number,
-                           self.since)
+        return TrackedFace(face.box, face.score, self.probabilities, face.labels, face.rule, self.number, self.since)
 
 # %% ../../nbs/video/00_track.ipynb #443248af
 class FaceTracker:

@@ -45,10 +45,10 @@ def _when(seconds):
     return f'{int(hours)}:{int(rest//60):02}:{rest % 60:04.1f}' if hours else f'{int(rest//60)}:{rest % 60:04.1f}'
 
 def _track_table(found):
-    "A line for each face: when it was in sight, and its most frequent labels."
-    table = Table('face', 'from', 'to', 'frames', 'emotions', box=None, pad_edge=False)
+    "A line for each face: when it was in sight, and its most frequent answers."
+    table = Table('face', 'from', 'to', 'frames', 'answers', box=None, pad_edge=False)
     for t in sorted(found['tracks'], key=lambda t: -t['frames'])[:20]:
-        said = ', '.join(f'{k} {v:.0%}' for k,v in sorted(t['labels'].items(), key=lambda o: -o[1])[:3] if v)
+        said = ', '.join(f'{k} {v:.0%}' for k,v in sorted(t['answers'].items(), key=lambda o: -o[1])[:3])
         table.add_row(str(t['track']), _when(t['first']), _when(t['last']), f"{t['frames']:,}", said)
     return table
 
@@ -139,6 +139,10 @@ def _report(found, outputs):
     written = [str(o) for o in outputs.values() if o and o.is_file()]
     if written: stderr.print(f"Written: {', '.join(written)}")
 
+def _brief(face):
+    "'happy 93%'; no percentage behind 'mixed' and 'uncertain', where it would read as how mixed."
+    return f'{face.answer} {face.confidence:.0%}' if face.answer == face.label else face.answer
+
 def _stream(model, detector, min_face, smooth):
     "The `FaceStream` that the options ask for."
     from fer_nb.inference.recognize import EmotionRecognizer
@@ -168,7 +172,7 @@ def camera(
         try:
             for frame in frames:
                 n, last = n + 1, frame.time
-                said = '; '.join(f'{o.track} {o.answer} {o.confidence:.0%}' for o in frame.faces) or 'no face'
+                said = '; '.join(f'{o.track} {_brief(o)}' for o in frame.faces) or 'no face'
                 if live: live.update(f'{n/max(last, .1):.0f} frames a second; {said}', refresh=True)
         except KeyboardInterrupt: pass
         finally: frames.close()

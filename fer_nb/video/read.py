@@ -112,15 +112,18 @@ def _deliver(pieces, video, labels, outputs, start):
         need('matplotlib.pyplot', 'video').close(figure)
 
 def _summary(pieces, labels):
-    "Frames, and for each face when it was in sight and the share of each label."
+    "Frames, and for each face when it was in sight, and the parts of the frames with each label and each answer."
     tracks = {}
     for row in pieces.rows():
         if not row['track']: continue
-        new = dict(track=int(row['track']), first=float(row['time']), frames=0, labels=dict.fromkeys(labels, 0))
+        new = dict(track=int(row['track']), first=float(row['time']), frames=0)
+        new |= dict(labels=dict.fromkeys(labels, 0), answers={})
         t = tracks.setdefault(new['track'], new)
         t.update(last=float(row['time']), frames=t['frames'] + 1)
         t['labels'][row['label']] += 1
-    for t in tracks.values(): t['labels'] = {k: round(n/t['frames'], 4) for k,n in t['labels'].items()}
+        t['answers'][row['answer']] = t['answers'].get(row['answer'], 0) + 1
+    for t in tracks.values():
+        for part in ('labels', 'answers'): t[part] = {k: round(n/t['frames'], 4) for k,n in t[part].items()}
     return {k: pieces.state[k] for k in ('frames', 'broken', 'time')} | {'tracks': list(tracks.values())}
 
 # %% ../../nbs/video/04_read.ipynb #c38beff1

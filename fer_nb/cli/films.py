@@ -96,7 +96,7 @@ def video(
     csv_:Optional[Path] = typer.Option(None, '--csv', help="Table to write, a row for each face in each frame; - for "
                                                            "the terminal, as it comes."),
     parquet:Optional[Path] = typer.Option(None, help="The same table as Parquet."),
-    plot:Optional[Path] = typer.Option(None, help="Timeline of the probabilities to write, .png, .svg or .pdf."),
+    plot:Optional[Path] = typer.Option(None, help="Timeline of ten people's answers to write, .png, .svg or .pdf."),
     every:Optional[int] = typer.Option(None, help="1 looks at each frame, 2 at every second, ...; by default at about "
                                                   "fifteen a second. Faces between are interpolated."),
     start:Optional[str] = typer.Option(None, help="Where to begin: seconds, or minutes:seconds."),
@@ -105,7 +105,7 @@ def video(
     model:Optional[str] = typer.Option(None, help=MODEL),
     detector:str = typer.Option('auto', help=DETECTOR),
     min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/7 of the frame."),
-    smooth:float = typer.Option(.4, help="Seconds over which a face's probabilities are averaged; 0 not at all."),
+    smooth:float = typer.Option(.4, help="Seconds over which a face's shares are averaged; 0 not at all."),
     shape:str = typer.Option('rectangle', help=SHAPE),
 ):
     "Read the faces of a film, every frame; the same command goes on where it was interrupted."
@@ -161,7 +161,7 @@ def camera(
     model:Optional[str] = typer.Option(None, help=MODEL),
     detector:str = typer.Option('auto', help=DETECTOR),
     min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/7 of the frame."),
-    smooth:float = typer.Option(.4, help="Seconds over which a face's probabilities are averaged; 0 not at all."),
+    smooth:float = typer.Option(.4, help="Seconds over which a face's shares are averaged; 0 not at all."),
     shape:str = typer.Option('rectangle', help=SHAPE),
 ):
     "Read the faces before a camera of this machine, live."

@@ -91,15 +91,15 @@ def predict(
     crops:bool = typer.Option(False, '--crops', help="The pictures are tight crops of one face each: do not detect."),
     flip:bool = typer.Option(False, '--flip', help=FLIP),
     five_crop:bool = typer.Option(False, '--five-crop', help=FIVE),
-    threshold:Optional[float] = typer.Option(None, help="Confidence below which a face is uncertain; by default the "
-                                                        "model's own, 0 never."),
+    threshold:Optional[float] = typer.Option(None, help="Confidence from which the answer is the label; below it is "
+                                                        "mixed or uncertain. The model's own by default."),
     json_:Optional[str] = typer.Option(None, '--json', help="Write JSON to this file, - for the terminal."),
     csv_:Optional[str] = typer.Option(None, '--csv', help="Write CSV to this file, - for the terminal."),
     out:Optional[Path] = typer.Option(None, help="Folder for annotated copies of the pictures."),
     shape:str = typer.Option('rectangle', help=SHAPE),
     threads:Optional[int] = typer.Option(None, help="Pictures read at the same time; by default one per core."),
 ):
-    "Find the faces in pictures and read their emotions."
+    "Find the faces in pictures and predict what people would say of them."
     from fer_nb.inference.batch import picture_files, read_pictures
     from fer_nb.inference.recognize import EmotionRecognizer
     files = picture_files(images)
@@ -122,7 +122,7 @@ def plot(
     height:int = typer.Option(720, help="Of the result, pixels."),
     dark:bool = typer.Option(False, '--dark', help="Light letters on a dark ground."),
 ):
-    "Draw a photo beside its faces' emotions as bars."
+    "Draw a photo beside ten people and bars for each face."
     import cv2
 
     from fer_nb.inference.draw import draw_report

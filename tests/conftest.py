@@ -1,4 +1,5 @@
 "Options and fixtures of the tests."
+import json
 import os
 import signal
 import subprocess
@@ -86,6 +87,20 @@ def sample():
     "The public-domain photo that the package carries: one smiling face."
     import fer_nb
     return Path(fer_nb.__file__).parent/'static/sample.jpg'
+
+
+@pytest.fixture
+def with_answers(tmp_path):
+    "Makes a copy of LeNet named mine, whose card has these `answers`; its path."
+    from fer_nb.core import models_dir
+    from fer_nb.inference.zoo import read_card
+    def make(answers, model='lenet'):
+        card = read_card(models_dir()/f'{model}.json')
+        about = {**card} | dict(name='mine', answers=answers, file=card['file'] | dict(name='mine.tflite'))
+        (tmp_path/'mine.json').write_text(json.dumps(about))
+        (tmp_path/'mine.tflite').write_bytes(card.model_path.read_bytes())
+        return tmp_path/'mine.tflite'
+    return make
 
 
 @pytest.fixture(scope='session')

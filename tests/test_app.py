@@ -2,6 +2,7 @@
 import csv
 import io
 import json
+import re
 import sys
 
 import cv2
@@ -16,6 +17,9 @@ sys.path.insert(0, str(ROOT/'tools'))
 import browser as browsers  # noqa: E402
 import fake_camera  # noqa: E402
 from playwright.sync_api import expect  # noqa: E402
+
+from fer_nb.inference.answers import initials  # noqa: E402
+from fer_nb.inference.tables import PICTURE_COLUMNS  # noqa: E402
 
 OUTPUT = ROOT/'test-output'
 FAKE = ['--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream']
@@ -171,6 +175,7 @@ def test_tabs_by_keyboard_and_about_shows_the_card(site):
     expect(about).to_be_visible()
     expect(about).to_contain_text(f"{100*card['evaluation']['accuracy']:.1f}")
     expect(about).to_contain_text('AI Act')
+    expect(about).to_contain_text('what people would say of a face, not what the person feels')
     expect(about.locator('table.confusion tbody tr')).to_have_count(len(card.labels))
     site.page.screenshot(path=OUTPUT/'about_whole.png', full_page=True)
 
@@ -211,7 +216,45 @@ def test_a_model_with_labels_of_its_own(chromium, tmp_path):
         site.context.close()
 
 
+def test_a_face_that_people_would_be_divided_about_has_both_labels(chromium, sample, with_answers):
+    from fer_nb.apps.serve import start
+    from fer_nb.inference.recognize import EmotionRecognizer
+    model = with_answers(dict(threshold=.9999, pair=.1, power=1))                        # no face is sure enough
+    (face,) = EmotionRecognizer(model)(sample)
+    one, other = [*face.people][:2]
+    with start(port=0, model=model) as server:
+        site = Site(chromium, server.url)
+        site.page.click('text=Try the sample photo')
+        card = site.wait('sample.jpg')
+        for chip in (card.locator('.box .chip'), card.locator('.face .chip')):
+            parts = chip.locator('> span')
+            assert parts.all_text_contents() == [f'1\u2002{one}', f', {other}']
+            assert len(set(parts.evaluate_all('all => all.map((o) => o.style.background)'))) == 2
+        expect(card.locator('.box')).to_have_class(re.compile(r'\bmixed\b'))
+        expect(card.locator('tbody td').nth(1)).to_have_text(f'mixed: {one}, {other}')
+        _, data = site.download('role=button[name="Download CSV of sample.jpg"]')
+        (row,) = csv.DictReader(io.StringIO(data.decode()))
+        assert (row['answer'], row['mixed'], row['uncertain']) == (f'mixed: {one}, {other}', '1', '0')
+        site.shot('photo_mixed')
+        site.page.click('role=tab[name=About]')
+        expect(site.page.locator('.steps')).to_contain_text('where they would be divided')
+        site.start_camera(2)
+        site.frames(3)
+        expect(site.page.locator('.live .chip').first.locator('> span')).to_have_count(2)
+        ten = site.page.locator('.live .people [role=img]').first
+        expect(ten).to_have_attribute('aria-label', re.compile('of ten people'))
+        site.shot('camera_mixed')
+        assert not site.errors, site.errors
+        site.context.close()
+
+
 # -- Photos
+
+
+def ten_letters(face):
+    "The letters of the ten figures, in their order."
+    short = dict(zip(face.labels, initials(face.labels)))
+    return [short[o] for o, n in face.people.items() for _ in range(n)]
 
 
 def test_sample_photo_and_its_downloads(site, sample):
@@ -221,16 +264,21 @@ def test_sample_photo_and_its_downloads(site, sample):
     card = site.wait('sample.jpg')
     expect(card.locator('.box .chip')).to_contain_text(face.label)
     expect(card.locator('tbody tr')).to_have_count(1)
+    ten = card.locator('.people [role=img]')
+    expect(ten).to_have_attribute('aria-label', face.sentence)
+    assert ten.locator('text').all_text_contents() == ten_letters(face)
     site.shot('photo_sample')
 
     name, data = site.download('role=button[name="Download JSON of sample.jpg"]')
     (picture,) = json.loads(data)
     assert (name, picture['file'], picture['width'], picture['height']) == ('sample_faces.json', 'sample.jpg', 512, 512)
     assert picture['faces'][0]['label'] == face.label and np.allclose(picture['faces'][0]['box'], face.box, atol=4)
+    assert picture['faces'][0].keys() == face.to_dict().keys() and picture['faces'][0]['people'] == face.people
 
     name, data = site.download('role=button[name="Download CSV of sample.jpg"]')
     (row,) = csv.DictReader(io.StringIO(data.decode()))
-    assert (name, row['label'], row['face']) == ('sample_faces.csv', face.label, '1')
+    assert (name, row['label'], row['face'], row['answer']) == ('sample_faces.csv', face.label, '1', face.answer)
+    assert tuple(row) == (*PICTURE_COLUMNS, *face.labels)
     assert abs(sum(float(row[o]) for o in face.labels) - 1) < .01
 
     name, data = site.download('role=button[name="Download PNG of sample.jpg"]')

@@ -38,7 +38,30 @@ def drawn(tmp_path_factory):
 
 def test_predict_finds_one_happy_face(sample):
     out = fer_nb('predict', sample)
-    assert out.count('happy') == 1 and 'sample.jpg' in out
+    assert out.count(' happy ') == 1 and 'sample.jpg' in out
+    *_, letters, sentence = out.splitlines()
+    assert letters == 'HHHHHHHHHH' and sentence == 'Of ten people, all ten would say happy.'
+
+
+def test_several_faces_have_ten_people_each_in_the_table(sample, tmp_path, with_answers):
+    photo = cv2.imread(str(sample))
+    dark = cv2.convertScaleAbs(cv2.GaussianBlur(photo, (0, 0), 4), alpha=.5)
+    cv2.imwrite(str(tmp_path/'two.jpg'), cv2.hconcat([photo, dark]))
+    model = with_answers(dict(threshold=.9999, pair=.1, power=1))                        # no face is sure enough
+    out = fer_nb('predict', tmp_path/'two.jpg', '--model', model, '--json', tmp_path/'two.json')
+    lines, (picture,) = out.splitlines(), json.loads((tmp_path/'two.json').read_text())
+    assert len(lines) == 3 and 'of ten people' in lines[0] and len(picture['faces']) == 2
+    for line, face in zip(lines[1:], picture['faces']):
+        short = dict(zip(EMOTIONS, ('A', 'D', 'F', 'H', 'N', 'Sa', 'Su')))
+        assert face['answer'] in line and face['answer'].startswith('mixed: ') and face['mixed']
+        assert ' '.join(n*short[o] for o, n in face['people'].items() if n) in line
+
+
+def test_a_terminal_with_colours_shows_ten_badges(sample):
+    env = os.environ | {'COLUMNS': '200', 'FORCE_COLOR': '1', 'COLORTERM': 'truecolor', 'TERM': 'xterm-256color'}
+    env.pop('NO_COLOR', None)
+    out = subprocess.run([FER_NB, 'predict', sample], capture_output=True, text=True, env=env, check=True).stdout
+    assert out.count('48;2;230;159;0m H ') == 10 and 'Of ten people, all ten would say happy.' in out
 
 
 def test_predict_writes_json_csv_and_pictures_of_a_folder(sample, tmp_path):

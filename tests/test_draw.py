@@ -9,7 +9,7 @@ import pytest
 from fer_nb.core import FerError
 from fer_nb.emotions import COLOURS, EMOTIONS
 from fer_nb.inference.canvas import put_text, text_width
-from fer_nb.inference.draw import draw_bars, draw_faces, draw_report
+from fer_nb.inference.draw import draw_bars, draw_faces, draw_people, draw_report
 
 def face(box, label='happy', p=.9, labels=EMOTIONS):
     probabilities = np.full(len(labels), (1 - p)/(len(labels) - 1), np.float32)
@@ -156,3 +156,58 @@ def test_drawing_loads_no_tensorflow_and_no_matplotlib():
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0
     code = "import sys, fer_nb.inference.recognize; sys.exit('fer_nb.inference.draw' in sys.modules)"
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0
+
+
+# -- Mixed answers and ten people
+
+
+def shares(box=(0, 0, 9, 9), mixed=False, labels=EMOTIONS, **given):
+    "A face with these shares, the rest zero."
+    p = np.array([given.get(o, 0) for o in labels], np.float32)
+    return SimpleNamespace(box=box, label=labels[p.argmax()], confidence=float(p.max()), probabilities=p, labels=labels,
+                           score=1., mixed=mixed, uncertain=False)
+
+
+@pytest.mark.parametrize('x', [-60, 100, 250])
+def test_a_mixed_face_has_both_colours_in_frame_and_tag(x):
+    image = np.full((300, 300, 3), 255, np.uint8)
+    one = shares((x, 120, 80, 80), fear=.5, surprise=.5)
+    plain, mixed = draw_faces(image, [one]), draw_faces(image, [shares((x, 120, 80, 80), True, fear=.5, surprise=.5)])
+    assert count(plain, 'fear') > 300 and count(plain, 'surprise') == 0
+    assert count(mixed, 'surprise') > 300 and count(mixed, 'fear') > (300 if x > 0 else 100)
+    if x == 100:
+        assert abs(mixed[160, 100].astype(int) - bgr('fear')).max() < 40           # left edge
+        assert abs(mixed[160, 179].astype(int) - bgr('surprise')).max() < 40       # right edge
+
+
+def figures(image):
+    "Labels of the figures from left to right: the colours of the heads in the first rows."
+    row, found = image[:round(len(image)*.3)].astype(int), []
+    for label in EMOTIONS:
+        columns = (abs(row - bgr(label)).max(-1) <= 6).any(0).astype(int)
+        found += [(x, label) for x in np.flatnonzero(np.diff(columns) == 1)]
+    return [label for _, label in sorted(found)]
+
+
+@pytest.mark.parametrize('dark', [False, True])
+@pytest.mark.parametrize('given', [dict(happy=.71, neutral=.19, surprise=.1), dict(sad=1),
+                                   dict(fear=.46, surprise=.44, angry=.1)])
+def test_ten_figures_stand_in_the_order_of_the_sentence(given, dark):
+    out = draw_people(shares(**given), 640, dark)
+    head = out[:round(640*.91/12.8*.5)]                                              # above the shoulders
+    assert figures(head) == [o for o, p in given.items() for _ in range(round(10*p))]
+
+
+def test_a_sentence_is_not_cut_off():
+    "All seven labels in it: the last line ends above the lower border, and no line leaves the picture."
+    even = shares(angry=.16, disgust=.14, fear=.14, happy=.14, neutral=.14, sad=.14, surprise=.14)
+    for width in (100, 320, 900):
+        out = draw_people(even, width)
+        assert out.shape[1] == width and (out[-2:] == 255).all() and (out[:, -2:] == 255).all()
+
+
+def test_a_report_shows_ten_people_where_there_is_room():
+    image = np.full((400, 400, 3), 255, np.uint8)
+    happy = shares((100, 120, 80, 80), happy=.9, surprise=.1)
+    wide, narrow = draw_report(image, [happy], height=720), draw_report(image, [happy]*12, height=200)
+    assert count(wide[:, 720:], 'surprise') > 400 and narrow.shape[0] == 200

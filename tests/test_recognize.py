@@ -1,11 +1,14 @@
 "A picture in, a list of faces out: the same form for none, one and many."
 import json
+from fractions import Fraction
 
 import cv2
 import numpy as np
 import pytest
 
+from fer_nb.core import FerError
 from fer_nb.emotions import EMOTIONS
+from fer_nb.inference.answers import Rule, initials
 from fer_nb.inference.detect import detect_faces
 from fer_nb.inference.image import open_image
 from fer_nb.inference.recognize import EmotionRecognizer, Face
@@ -88,3 +91,75 @@ def test_detection_order_is_stable(photo):
 def test_face_answers_plain_types():
     d = Face((1, 2, 3, 4), .5, np.eye(7, dtype=np.float32)[3], EMOTIONS).to_dict()
     assert d['label'] == 'happy' and list(d['probabilities']) == list(EMOTIONS) and json.dumps(d)
+
+
+# -- Shares of people
+
+
+def face(shares, *rule, labels=EMOTIONS):
+    return Face((0, 0, 9, 9), 1., np.array(shares, np.float32), labels, Rule(*rule))
+
+
+def test_ten_people_are_ten_and_nearest_to_the_shares():
+    "Largest remainder gives, of all ten people, those nearest to the shares; a larger share never has fewer."
+    for shares in np.random.default_rng(0).dirichlet(np.ones(7)*.5, 2000).astype(np.float32):
+        people = [face(shares).people[o] for o in EMOTIONS]
+        assert sum(people) == 10 and min(people) >= 0
+        assert all(abs(n - 10*p) < 1 for n, p in zip(people, shares))
+        assert (np.diff(np.array(people)[np.argsort(-shares, kind='stable')]) <= 0).all()
+
+
+def test_ties_among_ten_people_do_not_depend_on_the_last_digit():
+    "Twentieths as float32: the exact fractions decide, then the larger share, then the order of the labels."
+    for twentieths in np.random.default_rng(1).multinomial(20, np.ones(7)/7, 500):
+        exact = [Fraction(int(o), 2) for o in twentieths]
+        whole = [o//1 for o in exact]
+        order = sorted(range(7), key=lambda i: (-(exact[i] % 1), -exact[i], i))
+        for i in order[:10 - sum(whole)]: whole[i] += 1
+        assert [face(twentieths/20).people[o] for o in EMOTIONS] == whole
+        assert [face(twentieths/20 + 1e-8).people[o] for o in EMOTIONS] == whole
+
+
+def test_the_sentence_counts_people_and_leaves_nobody_out():
+    assert face([0, 0, 0, .7, .2, 0, .1]).sentence == 'of ten people, seven would say happy, two neutral, one surprise'
+    assert face(np.eye(7)[5]).sentence == 'of ten people, all ten would say sad'
+    assert [*face([0, 0, .4, 0, .1, 0, .5]).people.items()][:3] == [('surprise', 5), ('fear', 4), ('neutral', 1)]
+
+
+def test_label_mixed_or_uncertain():
+    shares = [0, 0, .5, 0, .05, 0, .45]
+    sharp = .25/(.25 + .0025 + .2025)                                      # by the power of 2
+    both = 'mixed: fear, surprise'
+    for rule, answer in [((), 'fear'), ((.6,), 'uncertain'), ((.6, .9), both), ((.6, .96), 'uncertain'),
+                         ((.6, .9, 2), both), ((.54, .9, 2), 'fear')]:
+        one = face(shares, *rule)
+        assert (one.answer, one.label, one.agreement) == (answer, 'fear', .5)
+        assert (one.mixed, one.uncertain) == (answer.startswith('mixed'), answer == 'uncertain')
+        assert one.confidence == pytest.approx(sharp if len(rule) == 3 else .5)
+        d = one.to_dict()
+        assert json.loads(json.dumps(d)) == d and d['answer'] == answer and d['mixed'] is one.mixed
+        assert sum(d['people'].values()) == 10 and d['agreement'] == .5 and answer in repr(one)
+
+
+def test_the_rule_comes_from_the_card_and_the_caller_may_be_stricter(sample, with_answers):
+    mine = EmotionRecognizer(with_answers(dict(threshold=.6, pair=.8, power=2)))
+    assert mine.rule == Rule(.6, .8, 2.) and mine.copy().rule == mine.rule
+    assert EmotionRecognizer(mine.classifier, threshold=.99).rule == Rule(.99, .8, 2.)
+    old, = EmotionRecognizer('lenet', threshold=0)(sample)
+    new, = mine(sample)
+    assert (new.probabilities == old.probabilities).all() and new.confidence > old.confidence == old.agreement
+    never, = EmotionRecognizer(with_answers(dict(threshold=.9999, pair=.1, power=1)))(sample)
+    assert never.answer.startswith('mixed: happy, ')
+
+
+@pytest.mark.parametrize('answers', [7, {}, dict(threshold=.5, pair=.8), dict(threshold=5, pair=.8, power=1),
+                                     dict(threshold=.5, pair='most', power=1), dict(threshold=.5, pair=.8, power=0),
+                                     dict(threshold=.5, pair=float('nan'), power=1)])
+def test_a_card_with_answers_that_cannot_be_is_named(with_answers, answers):
+    with pytest.raises(FerError, match='card of mine .*export the model again'): load_model(with_answers(answers))
+
+
+def test_initials_tell_the_labels_apart():
+    assert initials(EMOTIONS) == ['A', 'D', 'F', 'H', 'N', 'Sa', 'Su']
+    for labels in (('bored', 'b', 'keen'), ('class_1', 'class_2'), ('A', 'a b', 'AC'), ('', 'x')):
+        assert len(set(initials(labels))) == len(labels) and max(map(len, initials(labels))) <= 2

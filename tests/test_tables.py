@@ -12,6 +12,7 @@ import pytest
 
 from fer_nb import FerError
 from fer_nb.emotions import EMOTIONS
+from fer_nb.inference.answers import Rule
 from fer_nb.inference.batch import PictureFaces
 from fer_nb.inference.recognize import Face
 from fer_nb.inference.tables import (
@@ -29,7 +30,8 @@ from fer_nb.video.faces import FrameFaces
 from fer_nb.video.track import TrackedFace
 
 SHARES = np.array([.01, .02, .03, .6, .04, .1, .2], np.float32)
-FACE = Face((10.04, -3, 50, 60.26), .91234, SHARES, EMOTIONS, .7)
+FACE = Face((10.04, -3, 50, 60.26), .91234, SHARES, EMOTIONS, Rule(.7))
+DIVIDED = Face((1, 2, 3, 4), 1, np.array([0, 0, .5, 0, 0, .05, .45], np.float32), EMOTIONS, Rule(.7, .9, 2))
 SURE = TrackedFace((1, 2, 3, 4), 1, np.eye(7, dtype=np.float32)[3], EMOTIONS, track=12)
 PIXELS = np.zeros((4, 4, 3), np.uint8)
 FRAMES = [FrameFaces(0, 0., PIXELS, (SURE,), True), FrameFaces(1, 1/30, PIXELS, (SURE, SURE), False),
@@ -39,23 +41,30 @@ PICTURES = [PictureFaces(Path('a,b.jpg'), [FACE, FACE]), PictureFaces(Path('brok
 
 
 def test_the_columns_are_these():
-    "Programs of other people read these tables: a column is added at the end or not at all."
-    assert PICTURE_COLUMNS == ('file', 'face', 'x', 'y', 'width', 'height', 'score', 'label', 'confidence', 'uncertain')
-    assert FILM_COLUMNS == ('frame', 'time', 'track', 'x', 'y', 'width', 'height', 'score', 'label', 'confidence',
-                            'uncertain', 'seen')
+    "Programs of other people read these tables: a column is added after those of the face or not at all."
+    face = ('x', 'y', 'width', 'height', 'score', 'label', 'confidence', 'uncertain', 'agreement', 'answer', 'mixed')
+    assert PICTURE_COLUMNS == ('file', 'face', *face) and FILM_COLUMNS == ('frame', 'time', 'track', *face, 'seen')
     assert csv_text(picture_rows(PICTURES), (*PICTURE_COLUMNS, *EMOTIONS)) == (
-        'file,face,x,y,width,height,score,label,confidence,uncertain,angry,disgust,fear,happy,neutral,sad,surprise\n'
-        '"a,b.jpg",1,10.0,-3.0,50.0,60.3,0.9123,happy,0.6,1,0.01,0.02,0.03,0.6,0.04,0.1,0.2\n'
-        '"a,b.jpg",2,10.0,-3.0,50.0,60.3,0.9123,happy,0.6,1,0.01,0.02,0.03,0.6,0.04,0.1,0.2\n'
-        'wall.jpg,0,,,,,,,,,,,,,,,\n')
-    assert csv_text(film_rows(FRAMES), (*FILM_COLUMNS, *EMOTIONS)) == (
-        'frame,time,track,x,y,width,height,score,label,confidence,uncertain,seen,'
+        'file,face,x,y,width,height,score,label,confidence,uncertain,agreement,answer,mixed,'
         'angry,disgust,fear,happy,neutral,sad,surprise\n'
-        '0,0.0,12,1.0,2.0,3.0,4.0,1.0,happy,1.0,0,1,0.0,0.0,0.0,1.0,0.0,0.0,0.0\n'
-        '1,0.0333,12,1.0,2.0,3.0,4.0,1.0,happy,1.0,0,0,0.0,0.0,0.0,1.0,0.0,0.0,0.0\n'
-        '1,0.0333,12,1.0,2.0,3.0,4.0,1.0,happy,1.0,0,0,0.0,0.0,0.0,1.0,0.0,0.0,0.0\n'
-        '2,0.0667,,,,,,,,,,0,,,,,,,\n'
-        '3,0.1,,,,,,,,,,,,,,,,,\n')
+        '"a,b.jpg",1,10.0,-3.0,50.0,60.3,0.9123,happy,0.6,1,0.6,uncertain,0,0.01,0.02,0.03,0.6,0.04,0.1,0.2\n'
+        '"a,b.jpg",2,10.0,-3.0,50.0,60.3,0.9123,happy,0.6,1,0.6,uncertain,0,0.01,0.02,0.03,0.6,0.04,0.1,0.2\n'
+        'wall.jpg,0,,,,,,,,,,,,,,,,,,\n')
+    assert csv_text(film_rows(FRAMES), (*FILM_COLUMNS, *EMOTIONS)) == (
+        'frame,time,track,x,y,width,height,score,label,confidence,uncertain,agreement,answer,mixed,seen,'
+        'angry,disgust,fear,happy,neutral,sad,surprise\n'
+        '0,0.0,12,1.0,2.0,3.0,4.0,1.0,happy,1.0,0,1.0,happy,0,1,0.0,0.0,0.0,1.0,0.0,0.0,0.0\n'
+        '1,0.0333,12,1.0,2.0,3.0,4.0,1.0,happy,1.0,0,1.0,happy,0,0,0.0,0.0,0.0,1.0,0.0,0.0,0.0\n'
+        '1,0.0333,12,1.0,2.0,3.0,4.0,1.0,happy,1.0,0,1.0,happy,0,0,0.0,0.0,0.0,1.0,0.0,0.0,0.0\n'
+        '2,0.0667,,,,,,,,,,,,,0,,,,,,,\n'
+        '3,0.1,,,,,,,,,,,,,,,,,,,,\n')
+
+
+def test_a_divided_face_has_both_labels_in_its_row():
+    (row,) = csv.DictReader(csv_text(picture_rows([PictureFaces(Path('a.jpg'), [DIVIDED])]),
+                                     (*PICTURE_COLUMNS, *EMOTIONS)).splitlines())
+    assert (row['label'], row['answer'], row['mixed'], row['uncertain']) == ('fear', 'mixed: fear, surprise', '1', '0')
+    assert (float(row['agreement']), float(row['confidence'])) == (.5, pytest.approx(.25/.455, abs=1e-4))
 
 
 def test_json_of_pictures_is_as_it_was():
@@ -85,7 +94,8 @@ def test_what_is_written_is_read_back(tmp_path, rows):
     for row, wanted in zip(table.to_pylist(), plain(expected)):
         for k, v in wanted.items(): assert row[k] == (pytest.approx(v, abs=1e-6) if isinstance(v, float) else v), k
     kinds = {o.name: str(o.type) for o in table.schema}
-    assert kinds['label'] == 'string' and kinds['uncertain'] == 'bool' and kinds['x'] == kinds['happy'] == 'float'
+    assert kinds['label'] == kinds['answer'] == 'string' and kinds['uncertain'] == kinds['mixed'] == 'bool'
+    assert kinds['x'] == kinds['happy'] == 'float'
 
 
 def test_labels_of_ones_own(tmp_path):

@@ -1,5 +1,6 @@
 "Faces that are followed through frames: frames with the sample photo in motion, and made-up faces with known truth."
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ import fake_camera  # noqa: E402
 
 from fer_nb.core import FerError  # noqa: E402
 from fer_nb.emotions import EMOTIONS  # noqa: E402
+from fer_nb.inference.answers import Rule  # noqa: E402
 from fer_nb.inference.recognize import Face  # noqa: E402
 from fer_nb.video.track import FaceStream, FaceTracker  # noqa: E402
 
@@ -100,3 +102,25 @@ def test_a_stream_refuses_what_is_no_picture_and_goes_on():
     with pytest.raises(FerError, match='reset'): stream(frame, -1)
     (seen,) = stream(cv2.imencode('.jpg', frame)[1].tobytes(), .2)
     assert seen.track == 1
+
+
+def test_shares_are_averaged_and_the_rule_travels_along():
+    "A face that turns from fear to surprise is mixed half-way, and each frame's ten people are those of the average."
+    rule, tracker = Rule(.8, .9), FaceTracker(smooth=.4)
+    answers = []
+    for i in range(60):
+        seen = replace(face(0, 0, 'fear' if i < 30 else 'surprise', p=.97), rule=rule)
+        (one,) = tracker([seen], i/30)
+        assert one.rule == rule and sum(one.people.values()) == 10 and one.agreement == one.probabilities.max()
+        if one.answer not in answers: answers.append(one.answer)
+    assert answers == ['fear', 'mixed: fear, surprise', 'mixed: surprise, fear', 'surprise']
+
+
+def test_the_rule_survives_an_interruption(tmp_path):
+    "What `read_video` notes of the last look is the same look when the work goes on."
+    from fer_nb.video.faces import FrameFaces
+    from fer_nb.video.read import _Pieces
+    (one,) = FaceTracker()([replace(face(0, 0), rule=Rule(.8, .9, 2))], 0.)
+    _Pieces(tmp_path, {}).commit(FrameFaces(0, 0., None, (one,), True), 1, 0, FaceTracker())
+    (back,) = _Pieces(tmp_path, {}).last.faces
+    assert back.rule == one.rule and isinstance(back.rule, Rule) and back.to_dict() == one.to_dict()

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..core import FerError, need, static_file
 from ..emotions import colour_of
+from ..inference.answers import initials
 from ..inference.draw import draw_faces
 from ..inference.image import open_image
 from ..inference.recognize import EmotionRecognizer
@@ -60,7 +61,7 @@ class _View(anywidget.AnyWidget):
     "A part of the page: its script and style, its labels with their colours, and its messages."
     _esm, _css = '', ''
     kind = traitlets.Unicode().tag(sync=True)       # Which of the script's views it is
-    emotions = traitlets.List().tag(sync=True)      # [{label, colour}] in the model's order
+    emotions = traitlets.List().tag(sync=True)      # [{label, colour, initial}] in the model's order
     model = traitlets.Unicode().tag(sync=True)      # The model's name
 
     def __init__(self, kind, **kwargs):
@@ -76,7 +77,11 @@ def _name(recognizer):
     card = recognizer.classifier.card
     return card.name if card else 'a model without a card'
 
-def _emotions(labels): return [dict(label=o, colour=colour_of(o, i)) for i,o in enumerate(labels)]
+def _emotions(labels):
+    colours = [colour_of(o, i) for i,o in enumerate(labels)]
+    return [dict(zip(('label', 'colour', 'initial'), o)) for o in zip(labels, colours, initials(labels))]
+
+def _told(faces): return [o.to_dict() | dict(sentence=o.sentence) for o in faces]
 
 # %% ../../nbs/apps/00_widgets.ipynb #3fbf0af5
 _LONGEST = 1600    # Pixels of a copy for the page
@@ -106,7 +111,7 @@ class PhotoWidget(_View):
         start = time.perf_counter()
         image = open_image(_one(buffers), str(content.get('name') or 'the picture'))
         preview = [_shown(image)] if content.get('preview') else []
-        faces = [o.to_dict() for o in self.recognizer(image)]
+        faces = _told(self.recognizer(image))
         height, width = image.shape[:2]
         ms = 1000*(time.perf_counter() - start)
         return dict(faces=faces, width=width, height=height, original=[width, height], ms=ms), preview
@@ -146,7 +151,7 @@ class CameraWidget(_View):
             raise FerError(f"A camera frame has {width}x{height} pixels: "
                            "choose a camera or a setting of 64x64 to 1920x1080.")
         if now < self.stream.tracker.last: self.stream.tracker.reset()
-        return dict(faces=[o.to_dict() for o in self.stream(frame, now)], width=width, height=height), []
+        return dict(faces=_told(self.stream(frame, now)), width=width, height=height), []
 
     def _reset(self, content, buffers):
         self.stream.tracker.reset()
@@ -154,7 +159,7 @@ class CameraWidget(_View):
 
 # %% ../../nbs/apps/00_widgets.ipynb #8431706e
 _SHOWN = ('name', 'architecture', 'description', 'labels', 'parameters', 'precision', 'milliseconds', 'command',
-          'training_data', 'file', 'evaluation')
+          'training_data', 'file', 'evaluation', 'answers', 'rulers')
 
 class AboutWidget(_View):
     "How it works, its limits, and the card of the model in use."

@@ -45,10 +45,10 @@ def _when(seconds):
     return f'{int(hours)}:{int(rest//60):02}:{rest % 60:04.1f}' if hours else f'{int(rest//60)}:{rest % 60:04.1f}'
 
 def _track_table(found):
-    "A line for each face: when it was in sight, and its most frequent labels."
-    table = Table('face', 'from', 'to', 'frames', 'emotions', box=None, pad_edge=False)
+    "A line for each face: when it was in sight, and its most frequent answers."
+    table = Table('face', 'from', 'to', 'frames', 'answers', box=None, pad_edge=False)
     for t in sorted(found['tracks'], key=lambda t: -t['frames'])[:20]:
-        said = ', '.join(f'{k} {v:.0%}' for k,v in sorted(t['labels'].items(), key=lambda o: -o[1])[:3] if v)
+        said = ', '.join(f'{k} {v:.0%}' for k,v in sorted(t['answers'].items(), key=lambda o: -o[1])[:3])
         table.add_row(str(t['track']), _when(t['first']), _when(t['last']), f"{t['frames']:,}", said)
     return table
 
@@ -96,7 +96,7 @@ def video(
     csv_:Optional[Path] = typer.Option(None, '--csv', help="Table to write, a row for each face in each frame; - for "
                                                            "the terminal, as it comes."),
     parquet:Optional[Path] = typer.Option(None, help="The same table as Parquet."),
-    plot:Optional[Path] = typer.Option(None, help="Timeline of the probabilities to write, .png, .svg or .pdf."),
+    plot:Optional[Path] = typer.Option(None, help="Timeline of ten people's answers to write, .png, .svg or .pdf."),
     every:Optional[int] = typer.Option(None, help="1 looks at each frame, 2 at every second, ...; by default at about "
                                                   "fifteen a second. Faces between are interpolated."),
     start:Optional[str] = typer.Option(None, help="Where to begin: seconds, or minutes:seconds."),
@@ -105,7 +105,7 @@ def video(
     model:Optional[str] = typer.Option(None, help=MODEL),
     detector:str = typer.Option('auto', help=DETECTOR),
     min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/7 of the frame."),
-    smooth:float = typer.Option(.4, help="Seconds over which a face's probabilities are averaged; 0 not at all."),
+    smooth:float = typer.Option(.4, help="Seconds over which a face's shares are averaged; 0 not at all."),
     shape:str = typer.Option('rectangle', help=SHAPE),
 ):
     "Read the faces of a film, every frame; the same command goes on where it was interrupted."
@@ -139,6 +139,10 @@ def _report(found, outputs):
     written = [str(o) for o in outputs.values() if o and o.is_file()]
     if written: stderr.print(f"Written: {', '.join(written)}")
 
+def _brief(face):
+    "'happy 93%'; no percentage behind 'mixed' and 'uncertain', where it would read as how mixed."
+    return f'{face.answer} {face.confidence:.0%}' if face.answer == face.label else face.answer
+
 def _stream(model, detector, min_face, smooth):
     "The `FaceStream` that the options ask for."
     from fer_nb.inference.recognize import EmotionRecognizer
@@ -157,7 +161,7 @@ def camera(
     model:Optional[str] = typer.Option(None, help=MODEL),
     detector:str = typer.Option('auto', help=DETECTOR),
     min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/7 of the frame."),
-    smooth:float = typer.Option(.4, help="Seconds over which a face's probabilities are averaged; 0 not at all."),
+    smooth:float = typer.Option(.4, help="Seconds over which a face's shares are averaged; 0 not at all."),
     shape:str = typer.Option('rectangle', help=SHAPE),
 ):
     "Read the faces before a camera of this machine, live."
@@ -168,7 +172,7 @@ def camera(
         try:
             for frame in frames:
                 n, last = n + 1, frame.time
-                said = '; '.join(f'{o.track} {o.answer} {o.confidence:.0%}' for o in frame.faces) or 'no face'
+                said = '; '.join(f'{o.track} {_brief(o)}' for o in frame.faces) or 'no face'
                 if live: live.update(f'{n/max(last, .1):.0f} frames a second; {said}', refresh=True)
         except KeyboardInterrupt: pass
         finally: frames.close()

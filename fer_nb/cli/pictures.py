@@ -13,24 +13,43 @@ from typing import List, Optional
 
 import typer
 from rich.table import Column, Table
+from rich.text import Text
 
 from ..core import FerError, replacing
+from ..emotions import colour_of
+from ..inference.answers import initials
 from .base import DETECTOR, FIVE, FLIP, MODEL, SHAPE, app, open_text, progress, stderr, stdout
 
 # %% ../../nbs/cli/01_pictures.ipynb #a860f070
+def _ten(face, badges=False):
+    "Ten people as letters in the emotions' colours, HHHHHHH NN Su; or each on a badge."
+    groups, short = [], initials(face.labels)
+    for label,n in face.people.items():
+        i = face.labels.index(label)
+        colour, letters = colour_of(label, i), f' {short[i]} ' if badges else short[i]
+        one = Text(letters, f'bold black on {colour}' if badges else f'bold {colour}')
+        if n: groups.append(Text(' '*badges).join([one]*n))
+    return Text(' '*(1 + badges)).join(groups)
+
 def _face_table(results):
-    "A table with a line for each face: its emotion, the next likely one, and where it is."
-    table = Table(Column('file', overflow='fold'), 'face', 'emotion', 'sure', 'next',
+    "A table with a line for each face: its answer, ten people if there are several faces, and where it is."
+    several = sum(len(o.faces) for o in results) > 1
+    table = Table(Column('file', overflow='fold'), 'face', 'answer', 'sure', *['of ten people']*several,
                   Column('box (x, y, w, h)', no_wrap=True), box=None, pad_edge=False)
     for o in results:
         if not o.faces: table.add_row(str(o.path), '-', 'no face found')
         for i,f in enumerate(o.faces, 1):
-            second = f.probabilities.argsort()[-2]
-            other = f'{f.labels[second]} {f.probabilities[second]:.0%}'
-            if f.uncertain: other = f'{f.label} {f.confidence:.0%}, {other}'
-            sure = '' if f.uncertain else f'{f.confidence:.0%}'
-            table.add_row(str(o.path), str(i), f.answer, sure, other, ', '.join(f'{v:.0f}' for v in f.box))
+            sure, box = f'{f.confidence:.0%}' if f.answer == f.label else '', ', '.join(f'{v:.0f}' for v in f.box)
+            table.add_row(str(o.path), str(i), f.answer, sure, *[_ten(f)]*several, box)
     return table
+
+def _print_faces(results):
+    "The table; below it, for a face that is alone, ten people and what they would say."
+    stdout.print(_face_table(results))
+    faces = [f for o in results for f in o.faces]
+    if len(faces) != 1: return
+    stdout.print(_ten(*faces, badges=bool(stdout.color_system) and not stdout.no_color))
+    stdout.print(f'Of{faces[0].sentence[2:]}.', soft_wrap=True)
 
 def _written(results, labels, json_, csv_):
     "The same results, which are written to the files on the way."
@@ -53,7 +72,7 @@ def _report(results, n, written, out):
         answers.update(f.answer for f in o.faces)
         if lines <= 50 or not any(written): shown.append(o)       # a table that long is slow, and the file has it all
     if good and '-' not in written:
-        if len(shown) == good: stdout.print(_face_table(shown))
+        if len(shown) == good: _print_faces(shown)
         else:
             found = ', '.join(f'{k} {v:,}' for k,v in answers.most_common()) or 'none'
             stdout.print(f"{answers.total():,} faces in {good:,} pictures: {found}", soft_wrap=True)
@@ -72,15 +91,15 @@ def predict(
     crops:bool = typer.Option(False, '--crops', help="The pictures are tight crops of one face each: do not detect."),
     flip:bool = typer.Option(False, '--flip', help=FLIP),
     five_crop:bool = typer.Option(False, '--five-crop', help=FIVE),
-    threshold:Optional[float] = typer.Option(None, help="Confidence below which a face is uncertain; by default the "
-                                                        "model's own, 0 never."),
+    threshold:Optional[float] = typer.Option(None, help="Confidence from which the answer is the label; below it is "
+                                                        "mixed or uncertain. The model's own by default."),
     json_:Optional[str] = typer.Option(None, '--json', help="Write JSON to this file, - for the terminal."),
     csv_:Optional[str] = typer.Option(None, '--csv', help="Write CSV to this file, - for the terminal."),
     out:Optional[Path] = typer.Option(None, help="Folder for annotated copies of the pictures."),
     shape:str = typer.Option('rectangle', help=SHAPE),
     threads:Optional[int] = typer.Option(None, help="Pictures read at the same time; by default one per core."),
 ):
-    "Find the faces in pictures and read their emotions."
+    "Find the faces in pictures and predict what people would say of them."
     from fer_nb.inference.batch import picture_files, read_pictures
     from fer_nb.inference.recognize import EmotionRecognizer
     files = picture_files(images)
@@ -103,7 +122,7 @@ def plot(
     height:int = typer.Option(720, help="Of the result, pixels."),
     dark:bool = typer.Option(False, '--dark', help="Light letters on a dark ground."),
 ):
-    "Draw a photo beside its faces' emotions as bars."
+    "Draw a photo beside ten people and bars for each face."
     import cv2
 
     from fer_nb.inference.draw import draw_report

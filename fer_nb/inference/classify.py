@@ -13,6 +13,7 @@ from threading import Lock
 import numpy as np
 
 from ..core import FerError, native_silence
+from .answers import rule_of
 
 # %% ../../nbs/inference/01_classify.ipynb #5689f8e0
 def open_litert(
@@ -117,7 +118,7 @@ class Classifier:
         card=None,            # The `Card` it was loaded by
     ):
         self.labels, self.size, self.temperature, self.card = tuple(labels), int(size), float(temperature), card
-        self.threshold = float(card['evaluation'].get('uncertain', {}).get('threshold', 0.)) if card else 0.
+        self.rule = rule_of(card)
         self._content, self._threads = content, threads
         self._network = _Network(content, self.size, len(self.labels), threads,
                                  str(card.model_path) if card else 'the model')

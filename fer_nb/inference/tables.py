@@ -18,7 +18,7 @@ from ..core import FerError, need, replacing
 from ..emotions import EMOTIONS
 
 # %% ../../nbs/inference/09_tables.ipynb #18cd2d1c
-FACE_COLUMNS = 'x', 'y', 'width', 'height', 'score', 'label', 'confidence', 'uncertain'
+FACE_COLUMNS = 'x', 'y', 'width', 'height', 'score', 'label', 'confidence', 'uncertain', 'agreement', 'answer', 'mixed'
 PICTURE_COLUMNS = 'file', 'face', *FACE_COLUMNS
 FILM_COLUMNS = 'frame', 'time', 'track', *FACE_COLUMNS, 'seen'
 
@@ -27,8 +27,8 @@ def _cells(face, labels):
     d = face.to_dict()
     if tuple(d['probabilities']) != tuple(labels):
         raise FerError(f"The faces have the labels {', '.join(d['probabilities'])}: give these as `labels`.")
-    cells = *d['box'], d['score'], d['label'], d['confidence'], int(d['uncertain'])
-    return dict(zip(FACE_COLUMNS, cells)) | d['probabilities']
+    d |= dict(uncertain=int(d['uncertain']), mixed=int(d['mixed']))
+    return dict(zip(FACE_COLUMNS, (*d['box'], *(d[k] for k in FACE_COLUMNS[4:])))) | d['probabilities']
 
 # %% ../../nbs/inference/09_tables.ipynb #b762063b
 def picture_rows(
@@ -80,8 +80,8 @@ def json_writer(
     file.write('[]\n' if before == '[' else ']\n')
 
 # %% ../../nbs/inference/09_tables.ipynb #cb1abc7e
-_KINDS = dict(file='string', label='string', face='int32', track='int32', frame='int64', time='float64',
-              uncertain='bool', seen='bool')                                    # all others are float32
+_KINDS = dict(file='string', label='string', answer='string', face='int32', track='int32', frame='int64',
+              time='float64', uncertain='bool', mixed='bool', seen='bool')     # all others are float32
 _CASTS = dict(string=str, bool=lambda v: bool(int(v)), int32=int, int64=int, float32=float, float64=float)
 
 def _column(name, rows):

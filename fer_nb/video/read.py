@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core import FerError, need, replacing
+from ..inference.answers import Rule
 from ..inference.draw import check_shape, draw_faces
 from ..inference.tables import FILM_COLUMNS, csv_writer, film_rows, write_table
 from .faces import FrameFaces, check_region, video_faces
@@ -53,8 +54,8 @@ class _Pieces:
     def last(self):
         "The last look at the film, to go on from."
         if (o := self.state['last']) is None: return None
-        faces = [TrackedFace(**f | dict(probabilities=np.array(f['probabilities'], np.float32))) for f in o['faces']]
-        return FrameFaces(o['number'], o['time'], None, tuple(faces), True)
+        fresh = lambda f: dict(probabilities=np.array(f['probabilities'], np.float32), rule=Rule(*f['rule']))
+        return FrameFaces(o['number'], o['time'], None, tuple(TrackedFace(**f | fresh(f)) for f in o['faces']), True)
 
     def commit(self, frame, frames, broken, tracker):
         "The current piece is whole and ends with `frame`."
@@ -111,15 +112,18 @@ def _deliver(pieces, video, labels, outputs, start):
         need('matplotlib.pyplot', 'video').close(figure)
 
 def _summary(pieces, labels):
-    "Frames, and for each face when it was in sight and the share of each label."
+    "Frames, and for each face when it was in sight, and the parts of the frames with each label and each answer."
     tracks = {}
     for row in pieces.rows():
         if not row['track']: continue
-        new = dict(track=int(row['track']), first=float(row['time']), frames=0, labels=dict.fromkeys(labels, 0))
+        new = dict(track=int(row['track']), first=float(row['time']), frames=0)
+        new |= dict(labels=dict.fromkeys(labels, 0), answers={})
         t = tracks.setdefault(new['track'], new)
         t.update(last=float(row['time']), frames=t['frames'] + 1)
         t['labels'][row['label']] += 1
-    for t in tracks.values(): t['labels'] = {k: round(n/t['frames'], 4) for k,n in t['labels'].items()}
+        t['answers'][row['answer']] = t['answers'].get(row['answer'], 0) + 1
+    for t in tracks.values():
+        for part in ('labels', 'answers'): t[part] = {k: round(n/t['frames'], 4) for k,n in t[part].items()}
     return {k: pieces.state[k] for k in ('frames', 'broken', 'time')} | {'tracks': list(tracks.values())}
 
 # %% ../../nbs/video/04_read.ipynb #c38beff1
@@ -128,7 +132,7 @@ def _settings(video, stream, choices):
     stat, r = video.path.stat(), stream.recognizer
     card = getattr(r.classifier, 'card', None)
     model = card['file']['sha256'] if card else repr(r.classifier)
-    limits = {k: getattr(r, k) for k in ('detector', 'min_face', 'min_score', 'flip', 'five_crop', 'threshold')}
+    limits = {k: getattr(r, k) for k in ('detector', 'min_face', 'min_score', 'flip', 'five_crop', 'rule')}
     return dict(video=str(video.path.resolve()), bytes=stat.st_size, changed=stat.st_mtime, model=model, **limits,
                 part=stream.part, smooth=stream.tracker.smooth, keep=stream.tracker.keep, **choices)
 

@@ -3,11 +3,13 @@
 const STEPS = [
   ["Find", "A face detector looks for faces from the front, in the whole picture and in parts of it."],
   ["Cut", "Each face is cut out as tightly as the pictures the network has learned from, 48 by 48 grey pixels."],
-  ["Read", "A small convolutional network gives seven probabilities. They are calibrated: of the faces it is 70 % sure of, about 70 % are right."],
+  ["Read", "A small convolutional network gives each emotion a share: how many people would choose it for this face. It is calibrated: of the faces it is 70\u00a0% sure of, about 70\u00a0% are right."],
+  ["Count", "The shares are rounded to ten people. The answer is what most of them would say, or uncertain where the network does not know."],
 ];
+const MIXED = "The shares are rounded to ten people. The answer is what most of them would say; two emotions where they would be divided; or uncertain where the network does not know.";
 
 const NOT = [
-  "An expression is not an inner state. People smile in fear and frown in thought; what is read here is how a face looks, not how a person feels.",
+  "It predicts what people would say of a face, not what the person feels. An expression is not an inner state: people smile in fear and frown in thought.",
   "Do not use it to judge people. The European Union's AI Act (Article 5) forbids inferring emotions from faces at work and in schools, except for medical or safety reasons.",
   "It was learned from pictures found on the web and labelled by strangers, who agreed with each other on about two faces in three. Rare expressions, unusual light, covered faces, and people who are rare among those pictures are read worse.",
 ];
@@ -38,12 +40,29 @@ function confusion(card) {
     h("thead", {}, head), h("tbody", {}, body)));
 }
 
+const RULERS = { votes: "the majority of the votes", votes8: "the majority of the votes, contempt as an eighth emotion", label: "the dataset's own labels" };
+
+/** "63.1 % (95 %: 62.0 to 64.2)" */
+function within(value, interval) {
+  const range = interval ? ` (95 %: ${interval.map((o) => (100 * o).toFixed(1)).join(" to ")})` : "";
+  return `${percent(value, 1)}${range}`;
+}
+
+/** Accuracy by each ruler that the card has, and the distance to the votes; older cards have one ruler and do not name it. */
+function accuracies(card) {
+  const e = card.evaluation, others = Object.entries(card.rulers ?? {}).filter(([, o]) => o?.accuracy !== undefined);
+  const own = [e.ruler ?? "label", e], all = [own, ...others.filter(([name]) => name !== own[0])];
+  const rows = all.map(([name, o]) => [all.length > 1 || e.ruler ? `accuracy by ${RULERS[name] ?? name}` : "accuracy", within(o.accuracy, o.accuracy_ci)]);
+  const votes = all.find(([, o]) => o.distance !== undefined)?.[1];
+  if (votes) rows.push(["distance from the votes", `${within(votes.distance, votes.distance_ci)} of the people would have to change their answer`]);
+  return rows;
+}
+
 function figures(card) {
   const e = card.evaluation, ms = card.milliseconds;
-  const range = e.accuracy_ci ? ` (95 %: ${(100 * e.accuracy_ci[0]).toFixed(1)} to ${(100 * e.accuracy_ci[1]).toFixed(1)})` : "";
   const copies = e.without_duplicates ? `; ${percent(e.without_duplicates.accuracy, 1)} without those that also stand among its training pictures` : "";
   return [
-    ["accuracy", `${percent(e.accuracy, 1)}${range}`],
+    ...accuracies(card),
     ["measured on", `${(e.n ?? 0).toLocaleString("en")} faces of the split ${e.split}, on which its training was chosen${copies}`],
     ["macro F1", percent(e.macro_f1, 1)],
     ["calibration error", e.calibration_error_scaled === undefined ? "not measured" : percent(e.calibration_error_scaled, 1)],
@@ -58,7 +77,8 @@ function aboutView({ model, el, signal }) {
   const draw = () => {
     const card = model.get("card");
     const known = card.evaluation?.accuracy !== undefined && card.evaluation?.per_class;
-    const steps = STEPS.map(([name, text], i) => h("li.card", {}, h("span.number", {}, String(i + 1)), h("h3", {}, name), h("p", {}, text)));
+    const told = STEPS.map(([name, text]) => [name, name === "Count" && card.answers ? MIXED : text]);
+    const steps = told.map(([name, text], i) => h("li.card", {}, h("span.number", {}, String(i + 1)), h("h3", {}, name), h("p", {}, text)));
     root.replaceChildren(
       h("section", {}, h("h2", {}, "How it works"), h("ol.steps", {}, steps)),
       h("section", {}, h("h2", {}, "What it must not be used for"), h("ul.plain", {}, NOT.map((o) => h("li", {}, o)))),

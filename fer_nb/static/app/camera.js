@@ -25,7 +25,7 @@ const NOBODY = "No face in view: come nearer, face the camera, and mind the ligh
 class Timeline {
   constructor() {
     this.rows = [];
-    this.canvas = h("canvas.timeline", { role: "img", "aria-label": `Probabilities of the last ${SPAN} seconds` });
+    this.canvas = h("canvas.timeline", { role: "img", "aria-label": `Shares of people in the last ${SPAN} seconds` });
   }
 
   add(time, probabilities) {
@@ -85,17 +85,24 @@ function drawFaces(pen, emotions, reply, w, high, mirrored) {
   pen.font = `600 ${size}px system-ui, sans-serif`;
   pen.textBaseline = "middle"; pen.textAlign = "left";
   for (const face of reply.faces) {
-    const colour = colourOf(emotions, answerOf(face)), text = `${face.track}  ${spoken(face)}`;
+    const colours = wordsOf(face).map((o) => colourOf(emotions, o)), words = spoken(face, face.track);
     let [x, y, bw, bh] = face.box.map((v) => v * scale);
     if (mirrored) x = w - x - bw;
     pen.beginPath(); pen.roundRect(x, y, bw, bh, 0.08 * bw);
     pen.lineWidth = size / 2.6; pen.strokeStyle = "rgba(20,25,31,.55)"; pen.stroke();
-    pen.lineWidth = size / 4.5; pen.strokeStyle = colour; pen.stroke();
-    const wide = pen.measureText(text).width + size, tall = 1.5 * size;
+    const ink = pen.createLinearGradient(x, 0, x + bw, 0); // in both colours where people would be divided
+    ink.addColorStop(0.5, colours[0]); ink.addColorStop(0.5, colours.at(-1));
+    pen.lineWidth = size / 4.5; pen.strokeStyle = ink; pen.stroke();
+    const ends = [];
+    for (const word of words) ends.push((ends.at(-1) ?? 0) + pen.measureText(word).width + size);
+    const wide = ends.at(-1), tall = 1.5 * size;
     const tx = Math.min(Math.max(0, x), w - wide), ty = y - tall - 3 < 0 ? Math.min(y + bh + 3, high - tall) : y - tall - 3;
-    pen.beginPath(); pen.roundRect(tx, ty, wide, tall, size / 3);
-    pen.fillStyle = colour; pen.fill();
-    pen.fillStyle = inkOn(colour); pen.fillText(text, tx + size / 2, ty + tall / 2 + 1);
+    words.forEach((word, i) => {
+      const left = tx + (ends[i - 1] ?? 0), r = size / 3, first = i ? 0 : r, last = i < words.length - 1 ? 0 : r;
+      pen.beginPath(); pen.roundRect(left, ty, tx + ends[i] - left, tall, [first, last, last, first]);
+      pen.fillStyle = colours[i]; pen.fill();
+      pen.fillStyle = inkOn(colours[i]); pen.fillText(word, left + size / 2, ty + tall / 2 + 1);
+    });
   }
 }
 
@@ -123,7 +130,7 @@ function cameraView({ model, el, signal }) {
   const snap = h("button", { disabled: true, onclick: snapshot }, "Snapshot");
   const figures = h("p.figures", {}, "");
   const panels = h("div.faces.live"), timeline = new Timeline(), who = h("h3", {}, "The last 30 seconds");
-  const IDLE = "Each face that the camera sees gets a number and seven bars here.";
+  const IDLE = "Each face that the camera sees gets a number, ten people and a bar for each emotion here.";
   const nobody = h("p.empty", {}, IDLE);
   const shown = new Map(); // track -> {el, chart, chip}
   let run = null, chosen = null, meter, reply = null;
@@ -295,13 +302,15 @@ function cameraView({ model, el, signal }) {
   function panel(face) {
     let one = shown.get(face.track);
     if (!one) {
-      const chart = bars(emotions()), head = h("div.head");
+      const chart = bars(emotions()), ten = people(emotions()), head = h("div.head");
       const follow = () => { if (chosen !== face.track) { chosen = face.track; timeline.rows = []; } };
-      one = { chart, head, el: h("button.face", { onclick: follow, title: "Show this face in the timeline", "data-track": face.track }, head, chart) };
+      const parts = [head, ten, chart];
+      one = { chart, ten, head, el: h("button.face", { onclick: follow, title: "Show this face in the timeline", "data-track": face.track }, parts) };
       shown.set(face.track, one);
       panels.append(one.el);
     }
     one.head.replaceChildren(chip(emotions(), face, face.track));
+    one.ten.set(face);
     one.chart.set(Object.values(face.probabilities));
     one.el.classList.toggle("chosen", face.track === chosen && shown.size > 1);
   }

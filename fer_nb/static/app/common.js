@@ -21,17 +21,16 @@ const ICONS = {
   close: "M5 5l14 14M19 5 5 19",
 };
 
-/** One of ICONS as an SVG of the text's size and colour. */
-function icon(name) {
-  const el = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  el.setAttribute("viewBox", "0 0 24 24");
-  el.setAttribute("class", "icon");
-  el.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  path.setAttribute("d", ICONS[name]);
-  el.append(path);
+/** vector("circle", {r: 3}, children): an SVG element. */
+function vector(tag, attributes = {}, ...children) {
+  const el = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [key, value] of Object.entries(attributes)) el.setAttribute(key, value);
+  el.append(...children);
   return el;
 }
+
+/** One of ICONS as an SVG of the text's size and colour. */
+const icon = (name) => vector("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" }, vector("path", { d: ICONS[name] }));
 
 const percent = (p, digits = 0) => `${(100 * p).toFixed(digits)}\u202f%`;
 const count = (n, one, many = one + "s") => `${n} ${n === 1 ? one : many}`;
@@ -48,11 +47,45 @@ function inkOn(colour) {
 /** The colour of a label, from the model's `emotions`: [{label, colour}]. */
 const colourOf = (emotions, label) => emotions.find((o) => o.label === label)?.colour ?? "#8a8f98";
 
-/** What a face is called: its label, or "uncertain" below the model's threshold, which no emotion's colour belongs to. */
-const answerOf = (face) => (face.uncertain ? "uncertain" : face.label);
+/** [[label, how many of ten people]], the most frequent first, without those that nobody would say. */
+const saidBy = (face) => Object.entries(face.people).filter(([, n]) => n).sort((a, b) => b[1] - a[1]);
 
-/** "happy 93%", or "uncertain" alone: a percentage behind that would read as how uncertain. */
-const spoken = (face) => (face.uncertain ? "uncertain" : `${face.label} ${percent(face.confidence)}`);
+/** What a face is called: its label, both labels where people would be divided, or "uncertain", which no emotion's colour belongs to. */
+const wordsOf = (face) => (face.uncertain ? ["uncertain"] : face.mixed ? Object.keys(face.people).slice(0, 2) : [face.label]);
+
+/** The words of a face's chip: ["3\u2002happy 93%"], ["fear", "surprise"]; a percentage is only for a label that stands alone. */
+function spoken(face, number) {
+  const words = wordsOf(face);
+  if (!face.uncertain && !face.mixed) words[0] += ` ${percent(face.confidence)}`;
+  if (number !== null) words[0] = `${number}\u2002${words[0]}`;
+  return words;
+}
+
+/** Ten people: figures in the emotions' colours, each with its label's letter, grouped in the order of the sentence; `set(face)` shows another. */
+function people(emotions) {
+  const picture = vector("svg", { role: "img", viewBox: "0 0 262 31" }), said = h("figcaption", { "aria-hidden": "true" });
+  const el = h("figure.people", {}, picture, said);
+  let shown = null;
+  el.set = (face) => {
+    if (shown === face.sentence) return;
+    shown = face.sentence;
+    said.textContent = `${face.sentence}.`;
+    picture.setAttribute("aria-label", face.sentence);
+    picture.replaceChildren();
+    let x = 0;
+    for (const [label, n] of saidBy(face)) {
+      const colour = colourOf(emotions, label), letters = emotions.find((o) => o.label === label)?.initial ?? "";
+      for (let i = 0; i < n; i++, x += 22.5) picture.append(figure(x, colour, letters));
+      x += 6;
+    }
+  };
+  return el;
+}
+
+const figure = (x, colour, letters) =>
+  vector("g", { transform: `translate(${x} 0)`, fill: colour },
+    vector("circle", { cx: 10, cy: 5.8, r: 5.6 }), vector("path", { d: "M0 31V20.6a7.6 7.6 0 0 1 7.6-7.6h4.8a7.6 7.6 0 0 1 7.6 7.6V31z" }),
+    vector("text", { x: 10, y: 26.6, "font-size": letters.length > 1 ? 10 : 12, fill: inkOn(colour) }, letters));
 
 /** A chart of horizontal bars, one a label; `set(probabilities)` moves them. */
 function bars(emotions) {
@@ -73,11 +106,12 @@ function bars(emotions) {
   return el;
 }
 
-/** A face's chip: number and answer on the emotion's colour. */
+/** A face's chip: number and answer on the emotion's colour; where people would be divided, both labels, each on its own. */
 function chip(emotions, face, number) {
-  const colour = colourOf(emotions, answerOf(face));
-  const text = `${number === null ? "" : number + "\u2002"}${spoken(face)}`;
-  return h("span.chip", { style: `background:${colour};color:${inkOn(colour)}` }, text);
+  const colours = wordsOf(face).map((o) => colourOf(emotions, o));
+  const parts = spoken(face, number).map((word, i) =>
+    h("span", { style: `background:${colours[i]};color:${inkOn(colours[i])}` }, i ? h("span.unseen", {}, ", ") : null, word));
+  return h("span.chip", {}, parts);
 }
 
 function download(name, content, type) {

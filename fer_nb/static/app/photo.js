@@ -68,17 +68,17 @@ function overlay(emotions, faces, width, height) {
     const place = `left:${(100 * x) / width}%;top:${(100 * y) / height}%;width:${(100 * w) / width}%;height:${(100 * high) / height}%`;
     const inside = y / height < 0.07 ? ".inside" : "";
     const right = (x + w / 2) / width > 0.6 ? ".right" : "";
-    return h(`div.box${inside}${right}`, { style: `${place};--colour:${colourOf(emotions, answerOf(face))}`, "data-face": i + 1 },
+    const [one, other] = wordsOf(face).map((o) => colourOf(emotions, o));
+    return h(`div.box${inside}${right}${other ? ".mixed" : ""}`, { style: `${place};--colour:${one};--other:${other}`, "data-face": i + 1 },
       chip(emotions, face, i + 1));
   });
 }
 
 function faceTable(faces) {
-  const head = ["face", "emotion", "sure", "next", "box: x, y, width, height"].map((o) => h("th", { scope: "col" }, o));
+  const head = ["face", "answer", "sure", "of ten people", "box: x, y, width, height"].map((o) => h("th", { scope: "col" }, o));
   const rows = faces.map((face, i) => {
-    const guesses = Object.entries(face.probabilities).sort((a, b) => b[1] - a[1]).map(([label, p]) => `${label} ${percent(p)}`);
-    const next = face.uncertain ? guesses.slice(0, 2).join(", ") : guesses[1];
-    const cells = [i + 1, answerOf(face), face.uncertain ? "" : percent(face.confidence), next, face.box.map(Math.round).join(", ")];
+    const ten = saidBy(face).map(([label, n]) => `${n} ${label}`).join(", ");
+    const cells = [i + 1, face.answer, face.answer === face.label ? percent(face.confidence) : "", ten, face.box.map(Math.round).join(", ")];
     return h("tr", {}, cells.map((o) => h("td", {}, String(o))));
   });
   return h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows)));
@@ -130,7 +130,7 @@ class PhotoCard {
     const scale = this.sent.width / reply.width;
     this.faces = reply.faces.map((o) => ({ ...o, box: o.box.map((v) => Math.round(v * scale * 10) / 10) }));
     this.url ??= URL.createObjectURL(this.sent.blob);
-    const said = this.faces.map((o, i) => `face ${i + 1}: ${answerOf(o)}`).join("; ");
+    const said = this.faces.map((o, i) => `face ${i + 1}: ${o.answer}`).join("; ");
     const picture = h("div.picture", {}, h("img", { src: this.url, alt: `${this.file.name}; ${said || "no face found"}` }),
       overlay(emotions, this.faces, this.sent.width, this.sent.height));
     const panels = this.faces.map((face, i) => this.panel(face, i, picture));
@@ -141,11 +141,12 @@ class PhotoCard {
   }
 
   panel(face, i, picture) {
-    const chart = bars(this.view.emotions());
+    const chart = bars(this.view.emotions()), ten = people(this.view.emotions());
     chart.set(Object.values(face.probabilities));
+    ten.set(face);
     const mark = (on) => picture.querySelector(`[data-face="${i + 1}"]`)?.classList.toggle("marked", on);
     return h("section.face", { "aria-label": `Face ${i + 1}`, onmouseenter: () => mark(true), onmouseleave: () => mark(false) },
-      chip(this.view.emotions(), face, i + 1), chart);
+      chip(this.view.emotions(), face, i + 1), ten, chart);
   }
 
   buttons() {
@@ -171,16 +172,21 @@ class PhotoCard {
 function toCsv(cards, emotions) {
   const labels = emotions.map((o) => o.label);
   const quote = (v) => (/[",\n]/.test(v) ? `"${String(v).replaceAll('"', '""')}"` : v);
-  const lines = [["file", "face", "x", "y", "width", "height", "score", "label", "confidence", "uncertain", ...labels]];
+  const lines = [["file", "face", "x", "y", "width", "height", "score", "label", "confidence", "uncertain", "agreement", "answer", "mixed", ...labels]];
   for (const { file, faces } of cards) {
-    if (!faces.length) lines.push([file.name, 0, ...Array(8 + labels.length).fill("")]);
-    faces.forEach((o, i) => lines.push([file.name, i + 1, ...o.box, o.score, o.label, o.confidence, Number(o.uncertain), ...labels.map((l) => o.probabilities[l])]));
+    if (!faces.length) lines.push([file.name, 0, ...Array(11 + labels.length).fill("")]);
+    faces.forEach((o, i) => {
+      const told = [o.score, o.label, o.confidence, Number(o.uncertain), o.agreement, o.answer, Number(o.mixed)];
+      lines.push([file.name, i + 1, ...o.box, ...told, ...labels.map((l) => o.probabilities[l])]);
+    });
   }
   return lines.map((line) => line.map(quote).join(",")).join("\n") + "\n";
 }
 
 const toJson = (cards) =>
-  JSON.stringify(cards.map(({ file, sent, faces }) => ({ file: file.name, width: sent.width, height: sent.height, faces })), null, 1) + "\n";
+  JSON.stringify(cards.map(({ file, sent, faces }) => ({
+    file: file.name, width: sent.width, height: sent.height, faces: faces.map(({ sentence, ...o }) => o),
+  })), null, 1) + "\n";
 
 function photoView({ model, el, signal }) {
   const cards = [];

@@ -62,6 +62,19 @@ def models(
     for c in cards: say_lacks(c, partial(base.stdout.print, soft_wrap=True))
 
 # %% ../../nbs/cli/06_models.ipynb #92830434
+def _check_card(votes, split, flip, five_crop):
+    "Raises `FerError` unless the figures are those that stand on a card."
+    if votes is None: raise FerError("--card writes what people's votes say: give the table of them with --votes.")
+    if split or flip or five_crop:
+        raise FerError("--card measures as the card does: leave --split, --flip and --five-crop out.")
+
+def _add_rulers(classifier, faces):
+    "Write what the card lacks into it, and say so."
+    base.import_training()
+    from fer_nb.training.export import add_rulers
+    card = add_rulers(classifier, faces)
+    base.stderr.print(f"{card.path}: the figures by {', '.join(card['rulers'])} are written into it.")
+
 def _own_split(faces, card):
     "(the faces, the split to measure where nobody names one), with what the model's run held out held out again."
     from fer_nb.training.data import as_learned, measured_split
@@ -80,11 +93,14 @@ def evaluate(
     five_crop:bool = typer.Option(False, '--five-crop', help=base.FIVE),
     json_:Optional[str] = typer.Option(None, '--json', help=base.JSON),
     out:Optional[Path] = typer.Option(None, help="Folder for report.json, confusion matrix and reliability diagram."),
+    card:bool = typer.Option(False, '--card', help="Write the figures by the rulers that the model's card lacks into "
+                                                   "it; needs --votes."),
 ):
-    "Measure a model: accuracy, F1, confusion, calibration."
+    "Measure a model: accuracy, F1, confusion, calibration; with votes against the majority and against the label."
     from fer_nb.inference.zoo import load_model
     from fer_nb.training.evaluate import evaluate_model
     classifier = load_model(model, threads=2)
+    if card: _check_card(votes, split, flip, five_crop)
     own_labels = None if classifier.labels == EMOTIONS else classifier.labels
     faces = base.load_faces(data, classifier.size, own_labels, votes)
     if not split: faces, split = _own_split(faces, classifier.card)
@@ -97,6 +113,8 @@ def evaluate(
         base.make_folder(out)
         report.save(out)
     if json_ != '-': print(f"{name} on {faces.origin}, split {split}\n{report.table()}")
+    if card: _add_rulers(classifier, faces)
+    else: say_lacks(classifier.card, base.stderr.print)
 
 # %% ../../nbs/cli/06_models.ipynb #68398045
 @base.app.command()

@@ -44,7 +44,7 @@ def load(
     if not path.exists(): raise FerError(f"{path} does not exist.")
     if not 8 <= size <= 512: raise FerError(f"size {size} is out of range: 8 to 512 pixels.")
     faces = _read(path, size, names, progress)
-    return faces if votes is None else with_votes(faces, votes)
+    return faces if votes is None else with_votes(faces, votes, names)
 
 # %% ../../nbs/training/03_data.ipynb #c82c2726
 def _person(source):

@@ -7,16 +7,19 @@ __all__ = ['Report', 'evaluate', 'compare', 'evaluate_model']
 
 # %% ../../nbs/training/13_evaluate.ipynb #1e2457b9
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..core import FerError, replacing
 from ..emotions import EMOTIONS
+from ..inference.classify import softmax
+from ..inference.zoo import RULERS
 from . import metrics
 from .faces import seen_in
-from .plots import draw_bins, plot_confusion
+from .plots import draw_bins, plot_confusion, plot_rulers
+from .votes import rulers
 
 # %% ../../nbs/training/13_evaluate.ipynb #aed86226
 def _round(value):
@@ -37,38 +40,80 @@ class Report:
     macro_f1_ci:tuple            # 95 % (bootstrap)
     mean_class_accuracy:float    # Mean recall of the classes that have faces
     mean_class_accuracy_ci:tuple # 95 % (bootstrap)
-    per_class:dict               # {label: {precision, recall, f1, support}}; NaN for a class without faces
+    per_class:dict               # {label: {precision, recall, f1, support, and intervals}}; NaN without faces
     confusion:np.ndarray         # int (classes, classes): rows the truth, columns the answer
     calibration_error:float      # Expected calibration error, fifteen bins
     bins:np.ndarray = field(repr=False) # (15, 3): faces, mean confidence, share right
     without_duplicates:dict = None # {n, accuracy, accuracy_ci} without the faces that stand in Training, too
     split:str = ''               # What was measured
     model:str = ''               # Which model
+    calibration_error_ci:tuple = None # 95 % (bootstrap)
+    raw_calibration:tuple = None # Error and interval of the network before its temperature, where that is known
+    uncertain:dict = None        # Threshold, coverage and accuracy from it on; see `fer_nb.training.metrics.selective`
+    ruler:str = 'label'          # What was taken for the truth, one of `fer_nb.inference.zoo.RULERS`
+    distance:float = None        # Mean total variation distance to the votes
+    distance_ci:tuple = None     # 95 % (bootstrap)
+    answers:dict = None          # What `fer_nb.training.metrics.answer_figures` says of clear and mixed answers
+    others:tuple = ()            # `Report`s of the same answers by other rulers
 
-    @property
-    def names(self): return tuple(self.per_class)
-
-    @property
-    def title(self):
-        "Which model on which split, as far as they are known."
-        return ' on '.join(filter(None, (self.model, self.split)))
+    names = property(lambda self: tuple(self.per_class), doc="The classes.")
+    title = property(lambda self: _title(self), doc="Which model on which split, as far as they are known.")
 
     def to_dict(self):
-        "Plain types, as a card's `evaluation` holds them."
-        keys = ('split', 'n', 'accuracy', 'accuracy_ci', 'macro_f1', 'macro_f1_ci', 'mean_class_accuracy',
-                'mean_class_accuracy_ci', 'per_class',
-                'confusion', 'calibration_error', 'without_duplicates')
-        return {k: _round(getattr(self, k)) for k in keys}
+        "Plain types, as a card's `evaluation` holds them; the other rulers as `rulers`."
+        return _to_dict(self)
 
     def table(self):
-        "Two Markdown tables: the figures with their intervals, and the classes."
+        "Markdown tables: the figures with their intervals, the rulers if there are several, and the classes."
         return _table(self)
 
     def save(self, folder):
-        "report.json, report.md, confusion.png and reliability.png in `folder`, which is made; returns their paths."
+        "report.json, report.md and pictures for each ruler in `folder`, which is made; returns their paths."
         return _save(self, folder)
 
+# %% ../../nbs/training/13_evaluate.ipynb #5d11e202
+def _title(r):
+    by = {'votes': ', by the majority', 'votes8': ', by the majority of eight'}.get(r.ruler, '')
+    return ' on '.join(filter(None, (r.model, r.split))) + by
+
+def _to_dict(r):
+    "A report in plain types. Where the raw network is known, its calibration error goes by the plain name."
+    keys = ['split', 'ruler', 'n', 'accuracy', 'accuracy_ci', 'macro_f1', 'macro_f1_ci', 'mean_class_accuracy',
+            'mean_class_accuracy_ci', 'per_class', 'confusion']
+    keys += [k for k in ('distance', 'distance_ci') if r.distance is not None]
+    values, given = {k: getattr(r, k) for k in keys}, (r.calibration_error, r.calibration_error_ci)
+    for name,pair in zip(('calibration_error', 'calibration_error_scaled'), filter(None, (r.raw_calibration, given))):
+        values |= {name: pair[0], f'{name}_ci': pair[1]}
+    values['without_duplicates'] = r.without_duplicates
+    for k in ('uncertain', 'answers'):
+        if known := getattr(r, k): values[k] = {a: b for a,b in known.items() if b is not None}
+    if r.others: values['rulers'] = {o.ruler: _to_dict(o) for o in r.others}
+    return _round(values)
+
 # %% ../../nbs/training/13_evaluate.ipynb #90f8905c
+def _per_class(names, confusion, f1_ci):
+    "{label: scores with their intervals, and faces}"
+    right, truth, said = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+    nothing = (np.nan, np.nan)
+    share = lambda i, of: metrics.wilson(int(right[i]), int(of[i])) if of[i] and truth[i] else nothing
+    return {name: dict(precision=float(a), recall=float(b), f1=float(c), support=int(truth[i]),
+                       precision_ci=share(i, said), recall_ci=share(i, truth), f1_ci=tuple(f1_ci[i].tolist()))
+            for i,(name,a,b,c) in enumerate(zip(names, *metrics.class_scores(confusion)))}
+
+def _without(right, seen):
+    "Accuracy without the faces that were seen in training; None if nothing is left or known."
+    if seen is None: return None
+    if np.shape(seen) != right.shape or np.asarray(seen).dtype != bool:
+        raise FerError(f"seen has shape {np.shape(seen)}: give one True or False a face.")
+    left = right[~np.asarray(seen)]
+    if not len(left): return None
+    return dict(n=len(left), accuracy=float(left.mean()), accuracy_ci=metrics.wilson(int(left.sum()), len(left)))
+
+def _calibration(p, y, **how):
+    "Calibration error and its interval."
+    return metrics.bin_gap(metrics.confidence_bins(p, y)), metrics.calibration_interval(p, y, **how)
+
+# %% ../../nbs/training/13_evaluate.ipynb #01cc0cd4
 def evaluate(
     probabilities,      # (N, classes)
     labels,             # (N,) positions of the true classes in `names`
@@ -78,46 +123,70 @@ def evaluate(
     model:str='',       # Name of the model, for the report
     resamples:int=2000, # Of the bootstrap
     seed:int=0,         # Of the bootstrap
+    threshold:float=None, # Confidence from which on a face gets an answer, for `uncertain`
+    ruler:str='label',  # What the labels are, one of `fer_nb.inference.zoo.RULERS`
 ) -> Report:
     "All figures with their intervals, per-class scores, confusion matrix, calibration; `FerError` for unusable arrays."
     p, y = metrics.check_answers(probabilities, labels, names)
     metrics.check_rows(p)
     right, n, k = p.argmax(1) == y, len(y), len(names)
     confusion = np.bincount(y*k + p.argmax(1), minlength=k*k).reshape(k, k)
-    scores, (f1_ci, recall_ci) = metrics.class_scores(confusion), metrics.bootstrap(confusion, resamples, seed)
-    per_class = {name: dict(precision=float(a), recall=float(b), f1=float(c), support=int(s))
-                 for name,a,b,c,s in zip(names, *scores, confusion.sum(1))}
-    rest = None
-    if seen is not None:
-        if np.shape(seen) != (n,) or np.asarray(seen).dtype != bool:
-            raise FerError(f"seen has shape {np.shape(seen)}: give one True or False a face.")
-        left = right[~np.asarray(seen)]
-        rest = dict(n=len(left), accuracy=float(left.mean()),
-                    accuracy_ci=metrics.wilson(int(left.sum()), len(left))) if len(left) else None
-    table = metrics.confidence_bins(p, y)
-    recall, f1 = (float(metrics.class_mean(o)) for o in scores[1:])
-    return Report(n, float(right.mean()), metrics.wilson(int(right.sum()), n), f1, f1_ci, recall, recall_ci, per_class,
-                  confusion, metrics.bin_gap(table), table, rest, split, model)
+    f1_ci, recall_ci, class_ci = metrics.bootstrap(confusion, resamples, seed)
+    recall, f1 = (float(metrics.class_mean(o)) for o in metrics.class_scores(confusion)[1:])
+    error, error_ci = _calibration(p, y, resamples=resamples, seed=seed)
+    return Report(n, float(right.mean()), metrics.wilson(int(right.sum()), n), f1, f1_ci, recall, recall_ci,
+                  _per_class(names, confusion, class_ci), confusion, error, metrics.confidence_bins(p, y),
+                  _without(right, seen), split, model, error_ci, ruler=ruler,
+                  uncertain=None if threshold is None else metrics.selective(p, y, threshold))
 
 # %% ../../nbs/training/13_evaluate.ipynb #f15a0eec
 _percent = lambda v: '' if v is None or np.isnan(v) else f'{100*v:.1f}'
-_interval = lambda ci: f'{100*ci[0]:.1f} to {100*ci[1]:.1f}'
+_interval = lambda ci: '' if ci is None or np.isnan(ci[0]) else f'{100*ci[0]:.1f} to {100*ci[1]:.1f}'
 
-def _table(r):
-    "The report as two Markdown tables: the figures with their intervals, and the classes."
-    rest = r.without_duplicates
+def _answer_rows(answers):
+    "What clear, mixed and uncertain answers are worth: (name, figure, interval)."
+    told = (('clear', 'share', 'faces with a clear answer'),
+            ('clear', 'accuracy', "clear answers that are the majority's"),
+            ('mixed', 'share', 'faces with a mixed answer'),
+            ('mixed', 'named', 'mixed answers that name the most frequent one'),
+            ('uncertain', 'share', 'faces with the answer uncertain'))
+    return [(said, answers[k][key], answers[k][f'{key}_ci']) for k,key,said in told if key in answers[k]]
+
+def _rows(r):
+    "(name, figure, interval) of a report's figures."
     rows = [('accuracy', r.accuracy, r.accuracy_ci), ('macro F1', r.macro_f1, r.macro_f1_ci),
             ('mean class accuracy', r.mean_class_accuracy, r.mean_class_accuracy_ci)]
-    if rest:
-        rows.append((f"accuracy without the {r.n - rest['n']:,} seen in training", rest['accuracy'],
-                     rest['accuracy_ci']))
+    if rest := r.without_duplicates:
+        said = f"accuracy without the {r.n - rest['n']:,} seen in training"
+        rows.append((said, rest['accuracy'], rest['accuracy_ci']))
+    rows.append(('expected calibration error', r.calibration_error, r.calibration_error_ci))
+    if r.raw_calibration: rows.append(('the same before the temperature', *r.raw_calibration))
+    if r.distance is not None: rows.append(('distance to the votes', r.distance, r.distance_ci))
+    if r.answers: return rows + _answer_rows(r.answers)
+    if u := r.uncertain:
+        rows += [(f"faces with a confidence from {u['threshold']:.2f} on", u['coverage'], u['coverage_ci']),
+                 ('accuracy of these', u['accuracy'], u['accuracy_ci'])]
+    return rows
+
+# %% ../../nbs/training/13_evaluate.ipynb #5ce472f4
+def _ruler_rows(reports):
+    "A Markdown table with a line for each ruler."
+    lines = ['| ruler | faces | accuracy | 95 % | macro F1 | 95 % | distance | 95 % |', '|---' + '|--:'*7 + '|']
+    for r in reports:
+        cells = (RULERS[r.ruler], f'{r.n:,}', _percent(r.accuracy), _interval(r.accuracy_ci), _percent(r.macro_f1),
+                 _interval(r.macro_f1_ci), _percent(r.distance), _interval(r.distance_ci))
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+def _table(r):
+    "The report as Markdown tables: the figures with their intervals, the rulers, and the classes."
     lines = [f"| {r.title or 'all'}, {r.n:,} faces | % | 95 % interval |", '|---|--:|--:|']
-    lines += [f'| {name} | {_percent(v)} | {_interval(ci)} |' for name,v,ci in rows]
-    shown = ('precision', 'recall', 'f1')
-    lines += [f'| expected calibration error | {_percent(r.calibration_error)} | |', '',
-              '| class | precision | recall | F1 | faces |', '|---|--:|--:|--:|--:|']
+    lines += [f'| {name} | {_percent(v)} | {_interval(ci)} |' for name,v,ci in _rows(r)]
+    if r.others: lines += ['', *_ruler_rows((r, *r.others))]
+    lines += ['', '| class | precision | 95 % | recall | 95 % | F1 | 95 % | faces |', '|---' + '|--:'*7 + '|']
     for k,c in r.per_class.items():
-        lines.append(f"| {k} | {' | '.join(_percent(c[o]) for o in shown)} | {c['support']:,} |")
+        figures = (f"{_percent(c[o])} | {_interval(c[f'{o}_ci'])}" for o in ('precision', 'recall', 'f1'))
+        lines.append(f"| {k} | {' | '.join(figures)} | {c['support']:,} |")
     return '\n'.join(lines)
 
 # %% ../../nbs/training/13_evaluate.ipynb #4066fabe
@@ -140,34 +209,89 @@ def compare(
     return '\n'.join(lines)
 
 # %% ../../nbs/training/13_evaluate.ipynb #04580574
+def _among(p, labels, names):
+    "Probabilities of `labels` as probabilities of `names`: what is not there is 0, what is too many is left out."
+    if tuple(labels) == tuple(names): return p
+    q = np.zeros((len(p), len(names)))
+    for j,o in enumerate(names):
+        if o in labels: q[:, j] = p[:, labels.index(o)]
+    return q/np.maximum(q.sum(1, keepdims=True), 1e-12)
+
+def _answers(model, images, views):
+    "Probabilities of the faces, and those of the raw network if there is one and each face is looked at once."
+    if views or not hasattr(model, 'logits'): return model.predict(images, **views), None
+    logits = model.logits(images)
+    return softmax(logits, model.temperature), softmax(logits)
+
+def _by(ruler, p, raw, labels, rule, seen, split, model):
+    "The report of one split's answers by one ruler."
+    here, brought = ruler.labels >= 0, lambda o: _among(o, labels, ruler.names)
+    y, sure = ruler.labels[here], metrics.sharpen(p, rule['power']) if 'power' in rule else p
+    report = evaluate(brought(sure)[here], y, ruler.names, None if seen is None else seen[here], split, model,
+                      threshold=rule.get('threshold'), ruler=ruler.name)
+    more = {} if raw is None else {'raw_calibration': _calibration(brought(raw)[here].astype(np.float64), y)}
+    if ruler.votes is not None: more |= zip(('distance', 'distance_ci'), metrics.mean_distance(brought(p), ruler.votes))
+    return replace(report, **more)
+
+def _seen(part, faces, split, card):
+    "Which faces the model may have learned from: one that learned from votes had none of those that were taken out."
+    if split == 'train' or 'train' not in faces.splits: return None
+    by_label = card is not None and card['evaluation'].get('ruler', 'label') == 'label'
+    return part.seen if by_label and part.seen is not None else seen_in(part, faces.of('train'))
+
+# %% ../../nbs/training/13_evaluate.ipynb #ed773ca2
+def _rule(card):
+    "What a card says of clear and uncertain answers: power, threshold and pair, or the threshold alone."
+    if card is None: return {}
+    if answers := card.get('answers'): return {k: answers[k] for k in ('power', 'threshold', 'pair')}
+    threshold = card['evaluation'].get('uncertain', {}).get('threshold')
+    return {} if threshold is None else {'threshold': threshold}
+
 def evaluate_model(
     model,            # A `Classifier`, or anything with `labels` and `predict(faces, flip=)`
     faces,            # `Faces` with that split
     split='public',   # Which split
     flip:bool=False,  # Average with the mirrored faces
     five_crop:bool=False, # Average over the middle and four corners
+    rule:dict=None,   # threshold, or power, threshold and pair; by default the card's
 ) -> Report:
-    "The report of `model` on the faces of one split that have a label. Raises `FerError` if the labels differ."
+    """The report of `model` on the faces of one split that have a label; with votes by the majority, and by the other
+    rulers in `others`. Raises `FerError` if the labels differ."""
     if tuple(model.labels) != tuple(faces.names):
         raise FerError(f"The model's labels are {', '.join(model.labels)}, the data's {', '.join(faces.names)}: they "
                        f"must be the same, in the same order.")
-    part = faces.of(split).with_label()
-    seen = seen_in(part, faces.of('train')) if split != 'train' and 'train' in faces.splits else None
-    card = getattr(model, 'card', None)
-    views = {'flip': flip} | ({'five_crop': True} if five_crop else {})
-    return evaluate(model.predict(part.images, **views), part.labels, faces.names, seen, split,
-                    card.name if card else '')
+    part, card = faces.of(split), getattr(model, 'card', None)
+    if part.votes is None: part = part.with_label()
+    rule = _rule(card) if rule is None else rule
+    views = {k: True for k,asked in (('flip', flip), ('five_crop', five_crop)) if asked}
+    p, raw = _answers(model, part.images, views)
+    seen, name = _seen(part, faces, split, card), card.name if card else ''
+    own, *rest = [o for i,o in enumerate(rulers(part)) if not i or (o.labels >= 0).any()]
+    measured, *others = (_by(o, p, raw, faces.names, rule, seen, split, name) for o in (own, *rest))
+    answers = None
+    if own.votes is not None and 'power' in rule: answers = metrics.answer_figures(p, own.votes, own.labels, rule)
+    return replace(measured, answers=answers, others=tuple(others))
 
 # %% ../../nbs/training/13_evaluate.ipynb #ff44a756
+def _figures(report):
+    "(file name, figure) for each picture of a report; those of other rulers have the ruler's name."
+    for r in (report, *report.others):
+        end = '' if r is report else f'-{r.ruler}'
+        yield f'confusion{end}.png', plot_confusion(r)
+        yield f'reliability{end}.png', draw_bins(r.bins, r.title)
+    if report.others: yield 'rulers.png', plot_rulers(report)
+
 def _save(report, folder):
-    "report.json, report.md, confusion.png and reliability.png in `folder`, which is made; returns their paths."
+    "report.json, report.md and the pictures in `folder`, which is made; returns their paths."
     folder = Path(folder)
     try: folder.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise FerError(f"{folder} cannot be made: {e.strerror}.") from None
     content = {'model': report.model} | report.to_dict() | {'bins': _round(report.bins)}
-    for name,text in (('report.json', json.dumps(content, indent=1) + '\n'), ('report.md', report.table() + '\n')):
-        with replacing(folder/name) as part: part.write_text(text, encoding='utf-8')
-    for name,fig in (('confusion.png', plot_confusion(report)),
-                     ('reliability.png', draw_bins(report.bins, report.title))):
+    texts = {'report.json': json.dumps(content, indent=1), 'report.md': report.table()}
+    for name,text in texts.items():
+        with replacing(folder/name) as part: part.write_text(text + '\n', encoding='utf-8')
+    names = list(texts)
+    for name,fig in _figures(report):
         with replacing(folder/name) as part: fig.savefig(part, dpi=130)
-    return [folder/o for o in ('report.json', 'report.md', 'confusion.png', 'reliability.png')]
+        names.append(name)
+    return [folder/o for o in names]

@@ -55,10 +55,13 @@ class Faces(_Splits):
     soft:np.ndarray = None  # float32 (N, classes): label distributions, where people voted
     counted:np.ndarray = None # bool (N,): has a label that an accuracy may be measured by; None if all have
     votes:np.ndarray = None # int (N, 10): the votes themselves, see `fer_nb.training.votes`
+    given:np.ndarray = None # int64 (N,): the dataset's own label where votes took its place; -1 if not one of `names`
+    seen:np.ndarray = None # bool (N,): the picture stood in the training split, too, before it was taken out there
 
     def __getitem__(self, which):
         "Those that a mask, slice or index array picks, as `Faces`."
-        some = {k: v[which] for k in ('soft', 'counted', 'votes') if (v := getattr(self, k)) is not None}
+        optional = 'soft', 'counted', 'votes', 'given', 'seen'
+        some = {k: v[which] for k in optional if (v := getattr(self, k)) is not None}
         return replace(self, images=self.images[which], labels=self.labels[which], split=self.split[which],
                        source=self.source[which], **some)
 

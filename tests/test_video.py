@@ -114,13 +114,3 @@ def test_shares_are_averaged_and_the_rule_travels_along():
         assert one.rule == rule and sum(one.people.values()) == 10 and one.agreement == one.probabilities.max()
         if one.answer not in answers: answers.append(one.answer)
     assert answers == ['fear', 'mixed: fear, surprise', 'mixed: surprise, fear', 'surprise']
-
-
-def test_the_rule_survives_an_interruption(tmp_path):
-    "What `read_video` notes of the last look is the same look when the work goes on."
-    from fer_nb.video.faces import FrameFaces
-    from fer_nb.video.read import _Pieces
-    (one,) = FaceTracker()([replace(face(0, 0), rule=Rule(.8, .9, 2))], 0.)
-    _Pieces(tmp_path, {}).commit(FrameFaces(0, 0., None, (one,), True), 1, 0, FaceTracker())
-    (back,) = _Pieces(tmp_path, {}).last.faces
-    assert back.rule == one.rule and isinstance(back.rule, Rule) and back.to_dict() == one.to_dict()

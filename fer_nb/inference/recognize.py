@@ -43,8 +43,8 @@ class Face:
     def answer(self):
         "'happy', 'mixed: fear, surprise' or 'uncertain'."
         kind, _, order = self._verdict
-        first, *others = (self.labels[i] for i in order[:2])
-        return {'label': first, 'mixed': f"mixed: {', '.join([first, *others])}"}.get(kind, kind)
+        if kind == 'label': return self.labels[order[0]]
+        return kind if kind == 'uncertain' else 'mixed: ' + ', '.join(self.labels[i] for i in order[:2])
 
     @property
     def people(self):

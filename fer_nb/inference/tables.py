@@ -27,8 +27,10 @@ def _cells(face, labels):
     d = face.to_dict()
     if tuple(d['probabilities']) != tuple(labels):
         raise FerError(f"The faces have the labels {', '.join(d['probabilities'])}: give these as `labels`.")
-    d |= dict(uncertain=int(d['uncertain']), mixed=int(d['mixed']))
-    return dict(zip(FACE_COLUMNS, (*d['box'], *(d[k] for k in FACE_COLUMNS[4:])))) | d['probabilities']
+    cells = dict(zip(FACE_COLUMNS, d['box']))
+    for k in FACE_COLUMNS[4:]: cells[k] = d[k]
+    cells.update(d['probabilities'], uncertain=int(d['uncertain']), mixed=int(d['mixed']))
+    return cells
 
 # %% ../../nbs/inference/09_tables.ipynb #b762063b
 def picture_rows(

@@ -220,8 +220,8 @@ def test_sections_are_chosen(tmp_path):
     result = bench(only=['limit', 'latency'], models=[DEFAULT], peer=None, quick=True, say=said.append)
     assert list(result['sections']) == ['latency', 'limit'] and result['peer'] is None
     assert {o['who'] for o in result['sections']['latency']} == {'fer_nb'}
-    with pytest.raises(FerError, match="no section 'speed': choose among accuracy, latency"): bench(only=['speed'])
-    with pytest.raises(FerError, match="section accuracy needs a dataset"): bench(only=['accuracy'])
+    with pytest.raises(FerError, match="no section 'speed': choose among accuracy, robust"): bench(only=['speed'])
+    with pytest.raises(FerError, match="section robust needs a dataset"): bench(only=['robust'])
 
 
 def test_a_model_from_a_path(tmp_path):

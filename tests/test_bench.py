@@ -220,8 +220,8 @@ def test_sections_are_chosen(tmp_path):
     result = bench(only=['limit', 'latency'], models=[DEFAULT], peer=None, quick=True, say=said.append)
     assert list(result['sections']) == ['latency', 'limit'] and result['peer'] is None
     assert {o['who'] for o in result['sections']['latency']} == {'fer_nb'}
-    with pytest.raises(FerError, match="no section 'speed': choose among accuracy, latency"): bench(only=['speed'])
-    with pytest.raises(FerError, match="section accuracy needs a dataset"): bench(only=['accuracy'])
+    with pytest.raises(FerError, match="no section 'speed': choose among accuracy, robust"): bench(only=['speed'])
+    with pytest.raises(FerError, match="section robust needs a dataset"): bench(only=['robust'])
 
 
 def test_a_model_from_a_path(tmp_path):
@@ -255,11 +255,12 @@ def test_the_limit_and_films_need_no_peer(section, tmp_path):
 
 
 def test_a_model_with_other_labels_is_refused_by_name(data, tmp_path):
-    for label in ('happy', 'sad'):
-        (tmp_path/label).mkdir()
-        shutil.copy(next(data.rglob('*.png')), tmp_path/label)
-    with pytest.raises(FerError, match=f'{DEFAULT} answers angry, .* labels are happy, sad'):
-        bench(data=tmp_path, peer=None, only=['robust'], quick=True)
+    card = list_models()[0]
+    shutil.copy(card.model_path, tmp_path)
+    labels = ['wink', *card.labels[1:]]
+    (tmp_path/card.path.name).write_text(json.dumps(dict(card) | {'labels': labels, 'name': 'winks'}))
+    with pytest.raises(FerError, match="winks answers wink, .* labels are angry, .*: leave that model out"):
+        bench([tmp_path/card.model_path.name], data, peer=None, only=['robust'], quick=True)
 
 
 @pytest.mark.parametrize('options, said', [

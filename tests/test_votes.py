@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -250,6 +251,38 @@ def test_the_commands(tmp_path):
     assert unlike.returncode == 2 and 'not what the run learned from' in unlike.stderr
 
 
+def same_figures(told, again):
+    "Whether `again` has every figure of a card's part `told`."
+    if isinstance(told, dict): return all(k in again and same_figures(v, again[k]) for k, v in told.items())
+    return told == again
+
+
+def test_a_network_of_eight_labels_from_training_to_a_picture(tmp_path, sample, command):
+    pytest.importorskip('keras')
+    from fer_nb.training.recipes import Recipe
+    from fer_nb.training.train import train
+    names, eight = [], (*EMOTIONS, 'contempt')
+    with zipfile.ZipFile(tmp_path/'data.zip', 'w') as z:
+        for i, (image, split, k) in enumerate(zip(FACES.images, FACES.split, FACES.labels)):
+            names.append(f"{'train' if split == 'train' else 'test'}/{EMOTIONS[k]}/{USAGE[split]}_{i}.png")
+            z.writestr(names[-1], cv2.imencode('.png', image)[1].tobytes())
+    votes = [given(contempt=8, angry=2) if k == 0 else v for k, v in zip(FACES.labels, ordinary())]
+    path = table(tmp_path/'votes.csv', votes, files=names)
+    faces = load(tmp_path/'data.zip', names=eight, votes=path)
+    train(Recipe('lenet', epochs=2, batch=28, rate=3e-3), faces, tmp_path/'run', verbose=0)
+    data = ('--data', 'data.zip', '--votes', 'votes.csv')
+    done = command('export', '--run', 'run', *data, '--precision', 'float32', cwd=tmp_path)
+    assert done.returncode == 0 and 'by the majority of the votes' in done.stdout, done.stderr
+    done = command('evaluate', *data, '--model', 'models/run.tflite', '--json', '-', cwd=tmp_path)
+    figures, card = json.loads(done.stdout), json.loads((tmp_path/'models/run.json').read_text())
+    assert figures['ruler'] == 'votes8'
+    assert figures['per_class']['contempt']['support'] == (FACES.split == 'public').sum()/7
+    assert same_figures(card['evaluation'], figures) and same_figures(card['rulers'], figures['rulers'])
+    assert card['labels'] == [*eight] and card['rulers']['label']['n'] == (FACES.split == 'public').sum()
+    done = command('predict', sample, '--model', 'models/run.tflite', '--json', '-', cwd=tmp_path)
+    assert done.returncode == 0 and '"contempt"' in done.stdout
+
+
 def test_the_real_votes(fer2013, ferplus):
     faces = load(fer2013, votes=ferplus)
     public = faces.of('public')
@@ -262,12 +295,6 @@ def test_the_real_votes(fer2013, ferplus):
     assert faces.votes.shape == (len(faces), 10)
     assert {o.name: (o.labels >= 0).sum() for o in rulers(public)} == {'votes': 3372, 'votes8': 3396, 'label': 3589}
     assert public.seen.sum() == 280                                  # FER-2013 has them in its training split, too
-
-
-def same_figures(told, again):
-    "Whether `again` has every figure of a card's part `told`."
-    if isinstance(told, dict): return all(k in again and same_figures(v, again[k]) for k, v in told.items())
-    return told == again
 
 
 def test_evaluate_finds_every_figure_of_a_shipped_card(fer2013, ferplus, command):

@@ -1,9 +1,11 @@
 "Whatever a person may give: one sentence that names it, exit code 2, nothing half-written, and the rest goes on."
+import json
 import os
 import shutil
 import struct
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from fer_nb.core import FerError
+from fer_nb.emotions import FERPLUS_COLUMNS
 from fer_nb.inference.image import open_image
 from fer_nb.inference.recognize import EmotionRecognizer
 
@@ -152,3 +155,64 @@ def test_a_model_without_its_card_or_with_a_changed_byte(tmp_path, sample):
     assert one_sentence(fer_nb('predict', sample, '--model', model), 'lenet.tflite', 'SHA-256')
     model.with_suffix('.json').unlink()
     assert one_sentence(fer_nb('predict', sample, '--model', model), 'card')
+
+
+HEAD = 'Usage,Image name,' + ','.join(FERPLUS_COLUMNS)
+FILES = HEAD.replace('Image name', 'file')
+
+
+def ballot(*start): return ','.join(map(str, (*start, 9, 1, *[0]*8)))
+
+
+@pytest.fixture(scope='module')
+def drawn_csv(tmp_path_factory):
+    "FER-2013's layout with three drawn faces of PublicTest and three to train on, as a CSV and as a zip."
+    from fer_nb.training.faces import drawn_faces
+    folder, faces = tmp_path_factory.mktemp('drawn'), drawn_faces(6)
+    usage = ['Training']*3 + ['PublicTest']*3
+    rows = [f"0,{' '.join(map(str, o.ravel()))},{u}" for o, u in zip(faces.images, usage)]
+    (folder/'fer2013.csv').write_text('emotion,pixels,Usage\n' + '\n'.join(rows))
+    with zipfile.ZipFile(folder/'fer2013.zip', 'w') as z:
+        for i, o in enumerate(faces.images):
+            name = f'train/angry/Training_{i}.png' if i < 3 else f'test/angry/PublicTest_{i}.png'
+            z.writestr(name, cv2.imencode('.png', o)[1].tobytes())
+    return folder
+
+
+def by_row(*which): return [ballot('Training' if i < 3 else 'PublicTest', f'fer{i:07}.png') for i in which]
+
+
+@pytest.mark.parametrize('data, head, rows, words', [
+    ('fer2013.csv', HEAD, by_row(0, 1, 2, 3, 4), ['votes.csv has 5 rows and FER-2013 CSV fer2013.csv 6']),
+    ('fer2013.csv', HEAD, by_row(0, 2, 1, 3, 4, 5), ['votes.csv, row 4', 'stands after', 'original order']),
+    ('fer2013.csv', HEAD, by_row(3, 4, 5, 0, 1, 2), ['votes.csv, row 5', 'original order']),
+    ('fer2013.csv', HEAD, [*by_row(0), by_row(1)[0].replace(',9,', ',-9,')], ['votes.csv, row 3: a vote is negative']),
+    ('fer2013.csv', HEAD, [by_row(0)[0].replace(',9,', ',,')], ['votes.csv, row 2: a vote is not a whole number']),
+    ('fer2013.csv', HEAD, [by_row(0)[0].replace(',9,1,', ',0,0,')], ['votes.csv, row 2: nobody voted']),
+    ('fer2013.zip', FILES, [ballot('Training', 'train/angry/Training_7.png')],
+     ['votes.csv has votes for train/angry/Training_7.png', 'not among the faces of folders in fer2013.zip']),
+])
+def test_votes_that_do_not_belong_to_the_data(drawn_csv, tmp_path, command, data, head, rows, words):
+    (tmp_path/'votes.csv').write_text('\n'.join([head, *rows]))
+    told = ('--data', drawn_csv/data, '--votes', tmp_path/'votes.csv')
+    assert one_sentence(command('evaluate', *told, '--json', tmp_path/'e.json', '--out', tmp_path/'report'), *words)
+    assert one_sentence(command('train', *told, '--arch', 'lenet', '--epochs', 1, '--out', tmp_path/'run'), *words)
+    assert [o.name for o in tmp_path.iterdir()] == ['votes.csv']        # nothing half-written
+
+
+def test_a_card_without_the_second_ruler(drawn_csv, tmp_path, command):
+    from fer_nb.core import models_dir
+    shutil.copy(models_dir()/'lenet.tflite', tmp_path)
+    card = json.loads((models_dir()/'lenet.json').read_text())
+    card.pop('rulers')
+    card['evaluation']['ruler'] = 'label'
+    (tmp_path/'lenet.json').write_text(json.dumps(card))
+    model, data = ('--model', tmp_path/'lenet.tflite'), ('--data', drawn_csv/'fer2013.csv')
+    done = command('evaluate', *data, *model)
+    assert done.returncode == 0 and 'The card of lenet lacks the ruler votes, votes8: fer-nb evaluate' in done.stderr
+    assert one_sentence(command('evaluate', *data, *model, '--card'), 'give the table of them with --votes')
+    (tmp_path/'votes.csv').write_text('\n'.join([HEAD, *by_row(*range(6))]))
+    votes = ('--votes', tmp_path/'votes.csv')
+    assert one_sentence(command('evaluate', *data, *model, *votes, '--card', '--flip'), 'leave --split, --flip')
+    assert one_sentence(command('evaluate', *data, *model, *votes, '--card'), 'figures of 3589 faces and this data 3')
+    assert json.loads((tmp_path/'lenet.json').read_text()) == card

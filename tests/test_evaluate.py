@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,19 @@ from fer_nb.core import FerError
 from fer_nb.emotions import EMOTIONS
 from fer_nb.training.evaluate import compare, evaluate, evaluate_model
 from fer_nb.training.faces import drawn_faces
-from fer_nb.training.metrics import apply_temperature, calibration_error, fit_temperature, wilson
+from fer_nb.training.metrics import (
+    answer_figures,
+    apply_temperature,
+    calibration_error,
+    calibration_interval,
+    choose_answers,
+    fit_temperature,
+    mean_distance,
+    sharpen,
+    wilson,
+)
 from fer_nb.training.plots import plot_confusion, plot_history, plot_reliability, plot_without
+from fer_nb.training.votes import VOTE_COLUMNS, divided
 
 def calibrated(n, seed=0, k=7, spread=1.5):
     "Logits and labels drawn from their softmax, so that the true temperature is 1."
@@ -74,6 +86,14 @@ def test_temperature_is_recovered(true):
     assert fit_temperature(soft(true*z), y) == pytest.approx(true, rel=.04)     # probabilities
 
 
+@pytest.mark.parametrize('true', [.5, 1., 3.])
+def test_temperature_is_recovered_from_the_votes_of_ten(true):
+    z, _ = calibrated(3000)
+    votes = np.random.default_rng(1).multinomial(10, soft(z))
+    assert fit_temperature(true*z, votes/10) == pytest.approx(true, rel=.03)
+    with pytest.raises(FerError, match='sums to 10'): fit_temperature(true*z, votes)
+
+
 def test_temperature_has_the_least_likelihood_loss():
     z, y = calibrated(800, seed=3)
     loss = lambda t: -np.log(apply_temperature(soft(2*z), t)[np.arange(800), y]).mean()
@@ -87,6 +107,71 @@ def test_temperature_brings_the_calibration_error_down_and_changes_no_label():
     mild = apply_temperature(sure, fit_temperature(sure, y))
     assert calibration_error(sure, y) > .1 and calibration_error(mild, y) < .02
     assert (mild.argmax(1) == sure.argmax(1)).all()
+
+
+@pytest.mark.parametrize('scale', [1., 2.])
+def test_the_interval_of_the_calibration_error_holds_the_truth(scale):
+    z, y = calibrated(200_000, seed=2)
+    p = soft(scale*z)
+    truth = calibration_error(p, y)
+    assert truth < .005 if scale == 1 else truth > .05
+    found = [calibration_interval(p[i:i + 1000], y[i:i + 1000], resamples=200) for i in range(0, 200_000, 2000)]
+    assert np.mean([low <= truth <= high for low, high in found]) > .85
+
+
+def test_distance_to_the_votes_and_its_interval():
+    p = soft(calibrated(40_000, seed=3)[0])
+    votes = np.random.default_rng(3).multinomial(10, p)
+    truth = mean_distance(p, votes, resamples=5)[0]
+    assert truth == pytest.approx(np.abs(p - votes/10).sum(1).mean()/2)
+    found = [mean_distance(p[i:i + 400], votes[i:i + 400], 200)[1] for i in range(0, 40_000, 400)]
+    assert .88 < np.mean([low <= truth <= high for low, high in found]) <= 1
+    some = votes.copy()
+    some[::2] = 0                                              # nobody gave one of the labels
+    assert mean_distance(p, some, resamples=5)[0] == mean_distance(p[1::2], votes[1::2], resamples=5)[0]
+
+
+@pytest.fixture(scope='module')
+def voters():
+    "Predicted shares of a network that sees those of people roughly, ten votes a face, and the majority."
+    rng = np.random.default_rng(4)
+    z, _ = calibrated(4000, seed=4, spread=2.5)
+    votes = rng.multinomial(10, soft(z))
+    p = soft(z + rng.normal(0, 1.2, z.shape))
+    return apply_temperature(p, fit_temperature(p, votes/10)), votes, \
+        np.where(votes.max(1) > np.sort(votes, 1)[:, -2], votes.argmax(1), -1)
+
+
+def test_powers_of_the_shares_are_the_chances_of_the_majority(voters):
+    p, votes, majority = voters
+    rule, counted = choose_answers(*voters), majority >= 0
+    confidence = sharpen(p, rule['power'])
+    assert calibration_error(confidence[counted], majority[counted]) < .03
+    assert calibration_error(p[counted], majority[counted]) > .08        # shares are no such chances
+    assert (confidence.argmax(1) == p.argmax(1)).all()
+
+
+def test_divided_faces_lie_below_the_threshold_and_two_labels_name_the_answer(voters):
+    p, votes, majority = voters
+    rule, apart = choose_answers(*voters), divided(votes)
+    confidence = sharpen(p, rule['power']).max(1)
+    youden = lambda t: (confidence[~apart] >= t).mean() - (confidence[apart] >= t).mean()
+    assert all(youden(rule['threshold']) >= youden(t) for t in np.arange(0, 1, .07))
+    figures = answer_figures(*voters, rule)
+    assert figures['clear']['divided'] < figures['divided'] < figures['mixed']['divided']
+    assert figures['mixed']['named'] >= .9 and figures['clear']['accuracy'] > figures['mixed'].get('accuracy', .7)
+    lower = answer_figures(*voters, rule | {'pair': rule['pair'] - .01})
+    assert lower['mixed']['named'] < .9                                  # the least sum that does
+    for k in ('clear', 'mixed', 'uncertain'):
+        assert figures[k]['share_ci'][0] <= figures[k]['share'] <= figures[k]['share_ci'][1]
+
+
+def test_two_labels_are_never_named_where_they_never_help():
+    p = np.tile(soft(np.array([[1., .9, 0, 0, 0, 0, 0]])), (50, 1))
+    votes = np.zeros((50, 7), int)
+    votes[:25, 5], votes[25:, 5], votes[25:, 6] = 10, 5, 5               # the two most probable are never it
+    majority = np.where(np.arange(50) < 25, 5, -1)
+    assert choose_answers(p, votes, majority)['pair'] == 1.01
 
 
 def test_calibration_error_by_hand():
@@ -160,6 +245,37 @@ def test_save_writes_json_table_and_pictures(tmp_path):
     for png in files[2:]: assert min(cv2.imread(str(png)).shape[:2]) > 300
     written = ['confusion.png', 'reliability.png', 'report.json', 'report.md']
     assert sorted(o.name for o in (tmp_path/'a'/'b').iterdir()) == written
+
+
+class Always:
+    "Says happy, of seven labels or of eight, and a little contempt."
+    def __init__(self, labels): self.labels = labels
+    def predict(self, images, flip=False):
+        row = np.full(len(self.labels), .01)
+        row[EMOTIONS.index('happy')] = .7
+        row[-1] += 1 - row.sum()
+        return np.tile(row, (len(images), 1))
+
+
+@pytest.mark.parametrize('names', [EMOTIONS, (*EMOTIONS, 'contempt')])
+def test_with_votes_a_report_has_every_ruler(names, tmp_path):
+    faces = drawn_faces(140, size=24)
+    votes = np.zeros((140, 10), int)
+    votes[:, VOTE_COLUMNS.index('happy')] = 10                           # people always say happy
+    votes[faces.labels == 0] = np.eye(10, dtype=int)[VOTE_COLUMNS.index('contempt')]*10
+    voted = replace(faces, votes=votes, given=faces.labels, names=names, labels=np.full(140, 3),
+                    soft=np.eye(len(names))[np.full(140, 3)], counted=votes[:, VOTE_COLUMNS.index('happy')] > 0)
+    r = evaluate_model(Always(names), voted)
+    found = {o.ruler: o for o in (r, *r.others)}
+    assert r.ruler == ('votes' if names == EMOTIONS else 'votes8') and r.names == names
+    assert [(found[o].n, found[o].accuracy) for o in ('votes', 'label')] == [(24, 1), (28, 4/28)]
+    assert (found['votes8'].n, found['votes8'].accuracy) == (28, 24/28)  # contempt is not said
+    assert found['votes'].distance < found['votes8'].distance and found['label'].distance is None
+    files = r.save(tmp_path/'r')
+    saved = json.loads(files[0].read_text())
+    assert {*saved['rulers']} == {*found} - {r.ruler} and saved['rulers']['label']['accuracy'] == round(4/28, 5)
+    assert {f'confusion-{o}.png' for o in saved['rulers']} | {'rulers.png'} <= {o.name for o in files}
+    assert "| the dataset's label | 28 | 14.3 |" in (tmp_path/'r/report.md').read_text()
 
 
 def test_plots_are_figures_and_nothing_stays_open(tmp_path):

@@ -1,8 +1,10 @@
 "Votes of people: joined by file and by row, learned from as shares, measured only where one answer won."
 import csv
+import json
 import os
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from fer_nb.core import FerError
 from fer_nb.emotions import EMOTIONS, FER2013_CODES, FERPLUS_COLUMNS
 from fer_nb.training.data import load
 from fer_nb.training.faces import drawn_faces
-from fer_nb.training.votes import VOTE_COLUMNS, with_votes
+from fer_nb.training.votes import VOTE_COLUMNS, rulers, with_votes
 
 FACES = drawn_faces(70, seed=4)
 USAGE = {'train': 'Training', 'public': 'PublicTest'}
@@ -81,18 +83,28 @@ def test_faces_without_votes_are_left_out_with_a_note(tmp_path):
     assert len(voted) == 50 and '20 faces without votes left out' in voted.notes
 
 
-def test_ferplus_own_layout_goes_by_row(tmp_path):
+def ferplus_pair(folder):
+    "FER-2013's CSV of the drawn faces, and FER+'s table beside it."
     codes = {v: k for k, v in FER2013_CODES.items()}
     rows = [f"{codes[EMOTIONS[k]]},{' '.join(map(str, im.ravel()))},{USAGE[s]}"
             for im, k, s in zip(FACES.images, FACES.labels, FACES.split)]
-    (tmp_path/'fer2013.csv').write_text('emotion,pixels,Usage\n' + '\n'.join(rows))
-    voted = load(tmp_path/'fer2013.csv', votes=table(tmp_path/'fer2013new.csv', ordinary(), files=False))
+    (folder/'fer2013.csv').write_text('emotion,pixels,Usage\n' + '\n'.join(rows))
+    return folder/'fer2013.csv', table(folder/'fer2013new.csv', ordinary(), files=False)
+
+
+def test_ferplus_own_layout_goes_by_row(tmp_path):
+    data, votes = ferplus_pair(tmp_path)
+    voted = load(data, votes=votes)
     assert (voted.labels == FACES.labels).all() and voted.counted.all() and voted.origin.endswith('with votes')
     short = table(tmp_path/'short.csv', ordinary()[:-1], FACES[:-1], files=False)
     with pytest.raises(FerError, match='69 rows and FER-2013 CSV fer2013.csv 70'):
         load(tmp_path/'fer2013.csv', votes=short)
     mixed = table(tmp_path/'mixed.csv', ordinary(), replace(FACES, split=FACES.split[::-1]), files=False)
     with pytest.raises(FerError, match='or their Usage differs'): load(tmp_path/'fer2013.csv', votes=mixed)
+    lines = votes.read_text().splitlines()
+    lines[3], lines[5] = lines[5], lines[3]                           # two training rows have changed places
+    votes.write_text('\n'.join(lines))
+    with pytest.raises(FerError, match='row 5: fer0000003.png stands after fer0000004.png'): load(data, votes=votes)
 
 
 def test_copies_become_one_face_with_all_their_votes(tmp_path):
@@ -115,6 +127,34 @@ def test_a_training_picture_that_stands_in_publictest_is_dropped(tmp_path):
     assert faces.source[0] not in voted.source and len(voted.of('public')) == len(faces.of('public'))
     assert (voted.of('public').votes == np.array(ordinary())[faces.split == 'public']).all()
     assert any('stands in another split' in o for o in voted.notes)
+
+
+def test_a_held_out_face_without_an_emotion_stays_for_the_label(tmp_path):
+    votes, held = ordinary(), np.flatnonzero(FACES.split == 'public')
+    votes[held[0]] = given(unknown=7, nf=3)
+    voted = with_votes(FACES, table(tmp_path/'v.csv', votes))
+    public = voted.of('public')
+    assert len(public) == len(held) and public.labels[0] == -1 and not public.counted[0]
+    assert sum(voted.counts()['public'].values()) == len(held) - 1
+    found = {o.name: o for o in rulers(public)}
+    assert (found['label'].labels == FACES.labels[held]).all()
+    assert found['votes'].labels[0] == found['votes8'].labels[0] == -1 and (found['votes'].labels[1:] >= 0).all()
+
+
+def test_a_face_for_which_contempt_won_counts_among_eight(tmp_path):
+    votes, held = ordinary(), np.flatnonzero(FACES.split == 'public')
+    votes[held[0]] = given(happy=4, contempt=6)
+    for names, order in ((None, ['votes', 'votes8', 'label']), ((*EMOTIONS, 'contempt'), ['votes8', 'votes', 'label'])):
+        found = rulers(with_votes(FACES, table(tmp_path/'v.csv', votes), names).of('public'))
+        assert [o.name for o in found] == order
+        seven, eight, label = (next(o for o in found if o.name == name) for name in ('votes', 'votes8', 'label'))
+        assert seven.labels[0] == -1 and eight.names[eight.labels[0]] == 'contempt'
+        assert label.names == EMOTIONS and (label.labels == FACES.labels[held]).all()
+
+
+def test_a_csv_takes_contempt_as_a_label_too(tmp_path):
+    csv_and_votes = ferplus_pair(tmp_path)
+    assert load(csv_and_votes[0], names=(*EMOTIONS, 'contempt'), votes=csv_and_votes[1]).names[7] == 'contempt'
 
 
 @pytest.fixture
@@ -211,6 +251,38 @@ def test_the_commands(tmp_path):
     assert unlike.returncode == 2 and 'not what the run learned from' in unlike.stderr
 
 
+def same_figures(told, again):
+    "Whether `again` has every figure of a card's part `told`."
+    if isinstance(told, dict): return all(k in again and same_figures(v, again[k]) for k, v in told.items())
+    return told == again
+
+
+def test_a_network_of_eight_labels_from_training_to_a_picture(tmp_path, sample, command):
+    pytest.importorskip('keras')
+    from fer_nb.training.recipes import Recipe
+    from fer_nb.training.train import train
+    names, eight = [], (*EMOTIONS, 'contempt')
+    with zipfile.ZipFile(tmp_path/'data.zip', 'w') as z:
+        for i, (image, split, k) in enumerate(zip(FACES.images, FACES.split, FACES.labels)):
+            names.append(f"{'train' if split == 'train' else 'test'}/{EMOTIONS[k]}/{USAGE[split]}_{i}.png")
+            z.writestr(names[-1], cv2.imencode('.png', image)[1].tobytes())
+    votes = [given(contempt=8, angry=2) if k == 0 else v for k, v in zip(FACES.labels, ordinary())]
+    path = table(tmp_path/'votes.csv', votes, files=names)
+    faces = load(tmp_path/'data.zip', names=eight, votes=path)
+    train(Recipe('lenet', epochs=2, batch=28, rate=3e-3), faces, tmp_path/'run', verbose=0)
+    data = ('--data', 'data.zip', '--votes', 'votes.csv')
+    done = command('export', '--run', 'run', *data, '--precision', 'float32', cwd=tmp_path)
+    assert done.returncode == 0 and 'by the majority of the votes' in done.stdout, done.stderr
+    done = command('evaluate', *data, '--model', 'models/run.tflite', '--json', '-', cwd=tmp_path)
+    figures, card = json.loads(done.stdout), json.loads((tmp_path/'models/run.json').read_text())
+    assert figures['ruler'] == 'votes8'
+    assert figures['per_class']['contempt']['support'] == (FACES.split == 'public').sum()/7
+    assert same_figures(card['evaluation'], figures) and same_figures(card['rulers'], figures['rulers'])
+    assert card['labels'] == [*eight] and card['rulers']['label']['n'] == (FACES.split == 'public').sum()
+    done = command('predict', sample, '--model', 'models/run.tflite', '--json', '-', cwd=tmp_path)
+    assert done.returncode == 0 and '"contempt"' in done.stdout
+
+
 def test_the_real_votes(fer2013, ferplus):
     faces = load(fer2013, votes=ferplus)
     public = faces.of('public')
@@ -218,4 +290,20 @@ def test_the_real_votes(fer2013, ferplus):
     assert len(np.unique(faces.of('train').images.reshape(-1, 48*48), axis=0)) == len(faces.of('train'))
     known = {o.tobytes() for o in faces.of('train').images}
     assert not any(o.tobytes() in known for o in public.images)
-    assert np.allclose(faces.targets().sum(1), 1) and faces.votes.shape == (len(faces), 10)
+    told = faces.labels >= 0
+    assert np.allclose(faces[told].targets().sum(1), 1) and (~told).sum() == 10
+    assert faces.votes.shape == (len(faces), 10)
+    assert {o.name: (o.labels >= 0).sum() for o in rulers(public)} == {'votes': 3372, 'votes8': 3396, 'label': 3589}
+    assert public.seen.sum() == 280                                  # FER-2013 has them in its training split, too
+
+
+def test_evaluate_finds_every_figure_of_a_shipped_card(fer2013, ferplus, command):
+    from fer_nb.inference.zoo import DEFAULT, RULERS, load_model
+    card = load_model().card
+    assert not card.lacks
+    done = command('evaluate', '--model', DEFAULT, '--data', fer2013, '--votes', ferplus, '--json', '-')
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    found = figures['rulers'] | {figures['ruler']: figures}
+    for name in RULERS: assert same_figures(card.ruler(name), found[name]), name
+    if 'answers' in card: assert same_figures(card['answers'], figures['answers'])

@@ -113,6 +113,8 @@ def test_every_key_is_required(model, content, key):
     (dict(temperature=-1), 'temperature'),
     (dict(temperature=float('nan')), 'temperature'), (dict(temperature='1'), 'wrong type'),
     (dict(labels=['a']*7), 'labels'), (dict(labels=[1]*7), 'labels'), (dict(seed=True), 'wrong type'),
+    (dict(rulers=[]), 'rulers'), (dict(rulers={'votes': .8}), 'rulers'), (dict(answers={'power': 1}), 'answers'),
+    (dict(answers={'power': 0, 'threshold': .5, 'pair': .8}), 'answers'), (dict(answers='none'), 'answers'),
     (dict(file={}), 'file'), (dict(file=dict(name='other.tflite', sha256='0')), 'other.tflite')])
 def test_cards_that_do_not_fit(model, content, changes, word):
     model.with_suffix('.json').write_text(json.dumps(card_of(content, **changes)))
@@ -134,6 +136,25 @@ def test_names(model, monkeypatch):
 def test_a_table_of_cards_has_a_line_each(model):
     cards = zoo.list_models(model.parent)
     assert zoo.models_table(cards).count('\n') == 2 and '50.0%' in zoo.models_table(cards)
+
+
+def test_a_card_knows_its_rulers_and_an_older_one_what_it_lacks(model, content):
+    older = card_of(content, evaluation={'split': 'public', 'accuracy': .5, 'accuracy_ci': [.4, .6]})
+    model.with_suffix('.json').write_text(json.dumps(older))
+    card = zoo.load_model(model).card                                # loads as ever
+    assert card.lacks == ('votes', 'votes8') and card.ruler('votes') is None and card.ruler('label')['accuracy'] == .5
+    row = zoo.models_table([card]).splitlines()[2]
+    assert row.startswith('| small |  |  |  |  | 50.0% | 40.0 to 60.0 |')
+    by_votes = dict(older['evaluation'], ruler='votes', accuracy=.8, distance=.21)
+    newer = older | dict(evaluation=by_votes, rulers={'label': older['evaluation'], 'votes8': by_votes})
+    model.with_suffix('.json').write_text(json.dumps(newer))
+    card = zoo.load_model(model).card
+    assert card.lacks == () and [card.ruler(o)['accuracy'] for o in zoo.RULERS] == [.8, .8, .5]
+    assert '| 80.0% | 40.0 to 60.0 |  | 0.210 | 50.0% |' in zoo.models_table([card])
+    with pytest.raises(FerError, match='There is no ruler'): card.ruler('mine')
+    others = card_of(content, labels=['a', 'b', 'c', 'd', 'e', 'f', 'g'], evaluation=older['evaluation'])
+    model.with_suffix('.json').write_text(json.dumps(others))
+    assert zoo.load_model(model).card.lacks == ()                    # nobody could vote for labels of one's own
 
 
 @pytest.mark.parametrize('make,word', [

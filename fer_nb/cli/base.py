@@ -97,4 +97,8 @@ def write_model(folder, out, name, faces, precision):
     card = export_run(folder, name, faces, out, precision)
     e = card['evaluation']
     size = f"{card['file']['bytes']/1000:,.0f} kB"
-    print(f"{card.model_path}: {size}, {precision}, {e['split']} accuracy {e['accuracy']:.2%}")
+    told = f"{e['split']} accuracy {e['accuracy']:.2%}"
+    if e['ruler'] != 'label':
+        told += f" by the majority of the votes, distance {e['distance']:.3f}"
+        if label := card.ruler('label'): told += f"; {label['accuracy']:.2%} by the label"
+    print(f"{card.model_path}: {size}, {precision}, {told}")

@@ -31,9 +31,10 @@ from .votes import rulers
 
 # %% ../../nbs/training/15_export.ipynb #411dcb30
 def _one_line(match):
-    "A list or dictionary of plain values on one line."
+    "A list or dictionary of plain values on one line, if that is not too long."
     text = match[0]
-    return text[0] + re.sub(r'\n\s*', ' ', text[1:-1]).strip() + text[-1]
+    line = text[0] + re.sub(r'\n\s*', ' ', text[1:-1]).strip() + text[-1]
+    return line if len(line) < 300 else text
 
 def _json(values):
     "JSON to be read by people too: lists of plain values on one line, and so the scores of a class."

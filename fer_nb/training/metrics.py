@@ -50,7 +50,7 @@ def wilson(
     if not 0 <= right <= n or n < 1: raise FerError(f"{right} right of {n}: there is no such share.")
     p, w = right/n, z*z/n
     middle, half = (p + w/2)/(1 + w), z/(1 + w)*np.sqrt(p*(1 - p)/n + w/(4*n))
-    return float(max(0., middle - half)), float(min(1., middle + half))
+    return float(max(0., middle - half) if right else 0.), float(min(1., middle + half) if right < n else 1.)
 
 # %% ../../nbs/training/11_metrics.ipynb #fe36d0b9
 def divide(a, b):
@@ -143,7 +143,10 @@ def calibration_interval(
     gaps = np.zeros((len(y), bins))
     gaps[np.arange(len(y)), np.clip(np.ceil(confidence*bins).astype(int) - 1, 0, bins - 1)] = confidence - right
     error = np.abs(gaps.mean(0)).sum()
+    spread = np.sqrt(np.where(gaps != 0, (confidence*(1 - confidence))[:, None], 0).sum(0))/len(y)
+    chance = np.abs(np.random.default_rng(seed).normal(0, spread, (resamples, bins))).sum(1)  # if it were calibrated
     low, high = 2*error - np.percentile(np.abs(resampled_means(gaps, resamples, seed)).sum(1), (97.5, 2.5))
+    if error <= np.percentile(chance, 97.5): low = 0
     return float(max(0, min(low, error))), float(max(high, error))
 
 # %% ../../nbs/training/11_metrics.ipynb #3e095e9a

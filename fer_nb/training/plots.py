@@ -128,8 +128,8 @@ def plot_answers(
     left.set(xlabel='confidence, from here on', ylabel='% of these faces', xlim=(0, 1), ylim=(0, 101))
     right.set(xlabel='sum of the two largest shares, from here on', ylabel='% named', xlim=(0, 1))
     left.set_title(title, fontsize=11, loc='left')
-    for ax in (left, right):
-        if ax.get_legend_handles_labels()[0]: ax.legend(frameon=False, fontsize=9, loc='lower left')
+    for ax,place in ((left, 'lower left'), (right, 'upper left')):
+        if ax.get_legend_handles_labels()[0]: ax.legend(frameon=False, fontsize=9, loc=place)
         ax.spines[['top', 'right']].set_visible(False)
     plt.close(fig)
     return fig

@@ -153,10 +153,9 @@ def test_powers_of_the_shares_are_the_chances_of_the_majority(voters):
 
 def test_divided_faces_lie_below_the_threshold_and_two_labels_name_the_answer(voters):
     p, votes, majority = voters
-    rule, apart = choose_answers(*voters), divided(votes)
-    confidence = sharpen(p, rule['power']).max(1)
-    youden = lambda t: (confidence[~apart] >= t).mean() - (confidence[apart] >= t).mean()
-    assert all(youden(rule['threshold']) >= youden(t) for t in np.arange(0, 1, .07))
+    rule = choose_answers(*voters)
+    below = sharpen(p, rule['power']).max(1) < rule['threshold']
+    assert abs(below.mean() - divided(votes).mean()) < .03               # as many as people are divided about
     figures = answer_figures(*voters, rule)
     assert figures['clear']['divided'] < figures['divided'] < figures['mixed']['divided']
     assert figures['mixed']['named'] >= .9 and figures['clear']['accuracy'] > figures['mixed'].get('accuracy', .7)

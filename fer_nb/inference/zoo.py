@@ -106,7 +106,7 @@ def read_card(
     return Card(values, path)
 
 # %% ../../nbs/inference/02_zoo.ipynb #c7bd621d
-DEFAULT = 'se_resnet'
+DEFAULT = 'se_resnet_votes'
 
 def list_models(
     folder=None, # Where the models are; the shipped ones by default

@@ -230,12 +230,6 @@ def named(p, votes):
     most = votes == votes.max(1, keepdims=True)
     return np.take_along_axis(most, np.argsort(p, 1)[:, -2:], 1).any(1)
 
-def _youden(confidence, apart):
-    "The confidence that best separates clear faces from divided ones, two digits; 0 if all are alike."
-    if apart.all() or not apart.any(): return 0.
-    steps = np.round(np.arange(0, 1, .01), 2)
-    return float(steps[np.argmax([(confidence[~apart] >= t).mean() - (confidence[apart] >= t).mean() for t in steps])])
-
 def choose_answers(
     probabilities, # (N, classes), predicted shares of people
     votes,         # int (N, classes)
@@ -246,9 +240,10 @@ def choose_answers(
     power = round(1/fit_temperature(probabilities[counted], labels[counted]), 4)
     p, votes = probabilities[told], votes[told]
     confidence, two = sharpen(p, power).max(1), np.sort(p, 1)[:, -2:].sum(1)
-    threshold = _youden(confidence, divided(votes))
+    apart = divided(votes).mean()
+    threshold = float(np.quantile(confidence, apart).round(2)) if apart else 0.
     below, hit = confidence < threshold, named(p, votes)
-    sums = (s for s in np.round(np.arange(0, 1.01, .01), 2) if (below & (two >= s)).any())
+    sums = (s for s in np.round(np.arange(.01, 1.01, .01), 2) if (below & (two >= s)).any())
     pair = next((s for s in sums if hit[below & (two >= s)].mean() >= .9), 1.01)
     return dict(power=power, threshold=threshold, pair=float(pair))
 

@@ -259,18 +259,17 @@ def same_figures(told, again):
 
 def test_a_network_of_eight_labels_from_training_to_a_picture(tmp_path, sample, command):
     pytest.importorskip('keras')
-    from fer_nb.training.recipes import Recipe
-    from fer_nb.training.train import train
     names, eight = [], (*EMOTIONS, 'contempt')
     with zipfile.ZipFile(tmp_path/'data.zip', 'w') as z:
         for i, (image, split, k) in enumerate(zip(FACES.images, FACES.split, FACES.labels)):
             names.append(f"{'train' if split == 'train' else 'test'}/{EMOTIONS[k]}/{USAGE[split]}_{i}.png")
             z.writestr(names[-1], cv2.imencode('.png', image)[1].tobytes())
     votes = [given(contempt=8, angry=2) if k == 0 else v for k, v in zip(FACES.labels, ordinary())]
-    path = table(tmp_path/'votes.csv', votes, files=names)
-    faces = load(tmp_path/'data.zip', names=eight, votes=path)
-    train(Recipe('lenet', epochs=2, batch=28, rate=3e-3), faces, tmp_path/'run', verbose=0)
+    table(tmp_path/'votes.csv', votes, files=names)
     data = ('--data', 'data.zip', '--votes', 'votes.csv')
+    done = command('train', *data, '--contempt', '--arch', 'lenet', '--epochs', 2, '--batch', 28, '--out', 'run',
+                   '--quiet', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     done = command('export', '--run', 'run', *data, '--precision', 'float32', cwd=tmp_path)
     assert done.returncode == 0 and 'by the majority of the votes' in done.stdout, done.stderr
     done = command('evaluate', *data, '--model', 'models/run.tflite', '--json', '-', cwd=tmp_path)

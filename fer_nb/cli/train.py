@@ -12,6 +12,7 @@ from typing import Annotated, List, Optional
 import typer
 
 from ..core import FerError, need, replacing
+from ..emotions import EMOTIONS
 from . import options as opt
 from .base import app, import_training, stderr, typed_command, write_model
 
@@ -23,6 +24,7 @@ Begin = Annotated[Optional[str], typer.Option(help="A shipped model, a .tflite, 
 def train(
     data:opt.Data,
     votes:opt.Votes=None,
+    contempt:bool = typer.Option(False, '--contempt', help="With --votes: contempt as the eighth label."),
     recipe:Optional[str] = typer.Option(None, help="A recipe by name: lenet, alexnet, simple_cnn, se_resnet."),
     arch:Optional[str] = typer.Option(None, help="lenet, alexnet, simple_cnn, se_resnet, four_conv or mlp."),
     option:Optional[List[str]] = typer.Option(None, help="Of the architecture, as width=0.5; may be repeated."),
@@ -36,6 +38,7 @@ def train(
     quiet:opt.Quiet=False,
 ):
     "Train a network; the same command goes on where it was interrupted."
+    if contempt and not votes: raise FerError("--contempt needs --votes: FER-2013 has no label for it.")
     import_training()
     plan = opt.make_recipe(recipe, arch, option, epochs=epochs, batch=batch, size=size, optimizer=optimizer, rate=rate,
                        schedule=schedule, warmup=warmup, weight_decay=weight_decay, smoothing=smoothing,
@@ -45,7 +48,8 @@ def train(
     from fer_nb.training.transfer import begin_with
     plan, begun = begin_with(begin, plan) if begin else (plan, {})
     folder = out or Path('runs')/plan.arch
-    plan, faces = opt.with_faces(plan, data, validation, votes=votes)
+    names = (*EMOTIONS, 'contempt') if contempt else None
+    plan, faces = opt.with_faces(plan, data, validation, names, votes)
     opt.run_training(fit, plan, faces, folder, quiet, **begun)
     if export_to: write_model(folder, export_to, folder.name, faces, precision_out)
 

@@ -66,8 +66,10 @@ def begin_with(
     "What `train` needs to begin with another network's weights. Raises `FerError` if there is no such network."
     if (Path(what)/'recipe.json').is_file():
         run = Run(Path(what))
-        network, origin, of = run.best(), run.record(), run.info['recipe']
-        arch, options = of['arch'], of['options']
+        info, network = run.info, run.best()
+        known = {k: info[k] for k in ('distillation', 'started_from') if k in info} # how it was made, to its beginning
+        origin = run.record(command=info['command'], **known)
+        arch, options = info['recipe']['arch'], info['recipe']['options']
     else:
         network, card = pretrained(what)
         origin = dict(model=card.name, sha256=card['file']['sha256'])

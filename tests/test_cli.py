@@ -150,10 +150,12 @@ def test_version_and_help():
 
 
 @pytest.mark.parametrize('name', [c.name for c in list_models()])
-def test_the_cards_hold_what_evaluate_measures(fer2013, tmp_path, name):
+def test_the_cards_hold_what_evaluate_measures(fer2013, tmp_path, name, request):
     from fer_nb.core import models_dir
     card = json.loads((models_dir()/f'{name}.json').read_text())
-    fer_nb('evaluate', '--model', name, '--data', fer2013, '--split', 'public', '--json', tmp_path/'e.json')
+    by_votes = card['evaluation'].get('ruler') == 'votes'
+    votes = ('--votes', request.getfixturevalue('ferplus')) if by_votes else ()
+    fer_nb('evaluate', '--model', name, '--data', fer2013, *votes, '--split', 'public', '--json', tmp_path/'e.json')
     figures = json.loads((tmp_path/'e.json').read_text())
     for k in ('n', 'accuracy', 'accuracy_ci', 'macro_f1', 'confusion', 'without_duplicates'):
-        assert figures[k] == card['evaluation'][k], k
+        assert figures.get(k) == card['evaluation'].get(k), k

@@ -21,7 +21,7 @@ from fer_nb.training.explain import (
 from fer_nb.training.faces import drawn_faces
 from fer_nb.training.models import ARCHITECTURES, build
 
-CNNS = [o for o in ARCHITECTURES if o != 'mlp']
+CNNS = [o for o in ARCHITECTURES if o not in ('mlp', 'backbone')]
 FACES = drawn_faces(7)
 
 

@@ -53,7 +53,8 @@ def models(
     cards = list_models()
     if json_: return print(json.dumps([dict(c) for c in cards], indent=1))
     columns = ('model', 'majority', 'macro\nF1', 'distance', 'label', 'para-\nmeters', 'mult-\nadds', 'kB', 'ms')
-    table = Table(*columns, box=None, pad_edge=False)
+    table = Table(*columns, box=None, pad_edge=False, collapse_padding=True)
+    table.columns[0].min_width = 2 + max((len(c.name) for c in cards), default=0)    # a name is never cut
     for c in cards: table.add_row(*_card_row(c, c.name == DEFAULT))
     base.stdout.print(table)
     base.stdout.print(

@@ -36,12 +36,9 @@ def _problem(values):
     if not 0 < values['temperature'] < 1e3: return f"temperature {values['temperature']} is out of range"
     if values['input_size'] < 1: return f"input_size {values['input_size']} is out of range"
     if not all(isinstance(file.get(k), str) for k in ('name', 'sha256')): return 'file lacks name or sha256'
-    rulers, answers = values.get('rulers', {}), values.get('answers')
+    rulers = values.get('rulers', {})
     if not isinstance(rulers, dict) or not all(isinstance(o, dict) for o in rulers.values()):
         return 'rulers has the wrong type'
-    if answers is not None and not (isinstance(answers, dict) and answers.get('power', 0) > 0 and
-                                    all(isinstance(answers.get(k), _NUMBER) for k in ('threshold', 'pair'))):
-        return 'answers lacks power, threshold or pair'
     return None
 
 # %% ../../nbs/inference/02_zoo.ipynb #af39467f

@@ -83,7 +83,7 @@ def test_a_killed_student_goes_on(faces, teachers, tmp_path):
     p.send_signal(signal.SIGKILL); p.wait()
     again, whole = (distill(Recipe('lenet', epochs=5, batch=28), faces, tmp_path/o, teachers, verbose=0).history
                     for o in ('s', 'whole'))
-    assert again['epoch'] == [1, 2, 3, 4, 5] and np.allclose(again['val_loss'], whole['val_loss'], rtol=.02)
+    assert again['epoch'] == [1, 2, 3, 4, 5] and np.allclose(again['val_loss'], whole['val_loss'], rtol=.05)
 
 
 def test_teachers_that_do_not_fit_are_named(faces, teachers, tmp_path):

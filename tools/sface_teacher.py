@@ -153,6 +153,7 @@ def epoch(net, kept, optimizer, faces, a, number):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     for name in ('--sface', '--data', '--votes', '--out'): parser.add_argument(name, type=Path, required=True)
+    parser.add_argument('--begin', type=Path, help='the folder of a finished run, to begin with its weights')
     for name,kind,usual in (('size', int, 64), ('epochs', int, 5), ('frozen', int, 8), ('rate', float, 5e-4),
                             ('batch', int, 64), ('seed', int, 1), ('augment', str, 'medium')):
         parser.add_argument(f'--{name}', type=kind, default=usual, help=f'{usual} by default')
@@ -162,6 +163,7 @@ def main():
     torch.manual_seed(a.seed)
     faces = load(a.data, votes=a.votes)
     net = Trunk(a.sface, len(faces.names)).to(memory_format=torch.channels_last)
+    if a.begin: net.load_state_dict(torch.load(a.begin/'state.pt', weights_only=False)['kept'])
     for block in net.blocks[:a.frozen]: block.requires_grad_(False)
     kept = copy.deepcopy(net).requires_grad_(False)
     learned = [o for o in net.parameters() if o.requires_grad]

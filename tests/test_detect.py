@@ -45,7 +45,7 @@ def test_the_astronaut_has_one_face(photo, name):
     found = detect_faces(photo, name)
     assert len(found) == 1 and isinstance(found[0], Detection)
     assert overlap(FACE, found)[0][0] > .55
-    assert 0 < found[0].score <= 1 and all(type(o) is float for o in found[0])
+    assert 0 < found[0].score <= 1 and all(type(o) is float for o in found[0][:5])
 
 
 @pytest.mark.parametrize('name', ALL)
@@ -67,7 +67,7 @@ def test_grey_and_mirrored_pictures_give_the_same_face(photo, name):
     grey, = detect_faces(to_grey(photo), name)
     mirrored, = detect_faces(photo[:, ::-1], name)
     back = (512 - mirrored.x - mirrored.w, *mirrored[1:])
-    assert overlap(plain, np.array([grey, back]))[0].min() > .85
+    assert overlap(plain, [grey, back])[0].min() > .85
 
 
 @pytest.mark.parametrize('name', ['blazeface', 'haar'])

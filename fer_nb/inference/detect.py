@@ -38,11 +38,11 @@ def detect_faces(
     if not 0 < min_face < math.inf:
         raise FerError(f"min_face is {min_face}: give the smallest face's size in pixels, above 0.")
     found = DETECTORS[name].find(image, min_score, max(min_face, 8), file, known)
-    found = found[np.isfinite(found).all(1)]                    # YuNet overflows on strips
+    found = found[np.isfinite(found[:,:5]).all(1)]              # YuNet overflows on strips
     x, y = found[:,0] + found[:,2]/2, found[:,1] + found[:,3]/2
     inside = (x >= 0) & (x < w) & (y >= 0) & (y < h) & (found[:,2:4].min(1, initial=np.inf) > 0)
     found = found[inside & (found[:,4] >= min_score)]
-    return [Detection(*map(float, row)) for row in merge(found)]
+    return [Detection.of(row) for row in merge(found)]
 
 # %% ../../nbs/inference/05_detect.ipynb #4cc1e100
 def _square(image, x, y, side, size):

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from ..core import FerError, need
-from .boxes import merge, overlap
+from .boxes import merge, mirror, overlap, placed
 from .classify import open_litert
 from .image import to_grey
 
@@ -67,8 +67,8 @@ def _resized(image, w, h):
     return cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if image.shape[1] > 1.34*w else cv2.INTER_LINEAR)
 
 def _blazeface_pass(image, floor):
-    "One look at the whole of `image` (BGR): (N, 5) boxes in its pixels with score >= `floor`, groups blended."
-    net, face, points, scores = _once('blazeface', _blazeface_net)
+    "One look at the whole of `image` (BGR): (N, 13) faces in its pixels with score >= `floor`, groups blended."
+    net, face, regressed, scores = _once('blazeface', _blazeface_net)
     h, w = image.shape[:2]
     scale = 128/max(h, w)
     nw, nh = max(1, round(w*scale)), max(1, round(h*scale))
@@ -80,10 +80,12 @@ def _blazeface_pass(image, floor):
     logits = net.get_tensor(scores)[0,:,0].astype(float)
     sure = logits >= math.log(floor/(1 - floor)) if 0 < floor < 1 else np.full(len(logits), floor <= 0)
     score = 1/(1 + np.exp(-np.clip(logits[sure], -50, 50)))
-    found = net.get_tensor(points)[0,sure].reshape(-1, 8, 2)/128 # centre, size, six key points
+    found = net.get_tensor(regressed)[0,sure].reshape(-1, 8, 2)/128 # centre, size, six key points
     size, centre = found[:,1], (found[:,0] + found[:,2:].mean(1))/2 + _anchors()[sure]
     boxes = np.concatenate([centre - size/2, size], 1)*128 - [left, top, 0, 0]
-    return merge(np.column_stack([boxes/scale, score]), within=2, blend=True)
+    points = (found[:,2:6] + _anchors()[sure,None])*128 - [left, top]
+    rows = np.column_stack([boxes/scale, score, points.reshape(-1, 8)/scale])
+    return merge(rows, within=2, blend=True)
 
 # %% ../../nbs/inference/04_detectors.ipynb #32752c33
 def _shrunk(image, factor):
@@ -123,33 +125,34 @@ def _window(image, box, grow):
     return out, (x, y)
 
 def _look_again(image, box, min_score, looks=((2, False), (2, True), (3, False), (3, True))):
-    "(5,) of a candidate that holds at `min_score` in all `looks` (window size in faces, mirrored), else None."
+    "(13,) of a candidate that holds at `min_score` in all `looks` (window size in faces, mirrored), else None."
     rows = []
     for grow,mirrored in looks:
         window, corner = _window(image, box, grow)
         seen = _blazeface_pass(window[:,::-1] if mirrored else window, min_score)
-        if mirrored: seen[:,0] = len(window) - seen[:,0] - seen[:,2]
-        seen[:,:2] += corner
+        seen = placed(mirror(seen, len(window)) if mirrored else seen, corner)
         seen = seen[overlap(box, seen)[0] > .3]
         if not len(seen): return None
         rows.append(seen[0])
-    return np.append(np.mean(rows, 0)[:4], np.min(rows, 0)[4])
+    mean = np.mean(rows, 0)
+    mean[4] = np.min(rows, 0)[4]
+    return mean
 
 def _blazeface(image, min_score, min_face, file=None, known=()):
-    "(N, 5) faces in `image` by BlazeFace: tiles, then four more looks at a candidate, one or none if it is sure."
+    "(N, 13) faces in `image` by BlazeFace: tiles, then four more looks at a candidate, one or none if it is sure."
     one_look = max(image.shape[:2]) <= min_face*_SEEN          # it shrinks the picture anyway
     small, back = _shrunk(image, 1 if one_look else 32/min_face)
     first = []
     for x,y,w,h in tiles(*small.shape[:2], min_face if one_look else min(min_face, 32)):
         found = _blazeface_pass(small[y:y+h,x:x+w], min(.3, min_score))
         large = found[:,2:4].min(1) >= max(w, h)/5
-        first.append(np.column_stack([(found + [x, y, 0, 0, 0])*[*back, *back, 1], large]))
+        first.append(np.column_stack([placed(found, (x, y), back), large]))
     known, faces = np.array(known, float).reshape(-1, 4), []
     for *box,large in merge(np.concatenate(first), within=2):
         sure = box[4] >= max(.75, min_score)
         looks = {'looks': [(2, False)]} if sure or (overlap(box, known)[0] > .4).any() else {}
         faces.append(np.array(box) if sure and large else _look_again(image, box, min_score, **looks))
-    return np.array([o for o in faces if o is not None]).reshape(-1, 5)
+    return np.array([o for o in faces if o is not None]).reshape(-1, 13)
 
 # %% ../../nbs/inference/04_detectors.ipynb #6f7eaad5
 def _cascade():
@@ -157,14 +160,14 @@ def _cascade():
     return cv2.CascadeClassifier(cv2.data.haarcascades + 'haarcascade_frontalface_alt2.xml')
 
 def _haar(image, min_score, min_face, file=None, known=()):
-    "(N, 5) faces in `image` by OpenCV's Haar cascade."
+    "(N, 13) faces in `image` by OpenCV's Haar cascade, which has no key points."
     small, back = _shrunk(to_grey(image), 30/min_face)
     enough = max(1, math.ceil(3*min_score/max(1 - min_score, .01)))
     least = max(20, round(min_face*min(1, 30/min_face)))
     cascade = _once('haar', _cascade)
     boxes, counts = cascade.detectMultiScale2(small, scaleFactor=1.1, minNeighbors=enough, minSize=(least, least))
-    rows = [(*np.multiply(box, [*back, *back]), n/(n + 3)) for box,n in zip(boxes, counts)]
-    return np.array(rows).reshape(-1, 5)
+    rows = [(*box, n/(n + 3), *8*[np.nan]) for box,n in zip(boxes, counts)]
+    return placed(np.array(rows, float).reshape(-1, 13), back=back)
 
 # %% ../../nbs/inference/04_detectors.ipynb #5aaf0771
 def _mtcnn_net():
@@ -172,14 +175,20 @@ def _mtcnn_net():
     need('tensorflow', 'mtcnn')
     return need('mtcnn', 'mtcnn').MTCNN()
 
+def _mid_mouth(rows):
+    "(N, 15) with the corners of the mouth at the end -> (N, 13) with its middle there."
+    return np.column_stack([rows[:,:11], (rows[:,11:13] + rows[:,13:])/2])
+
 def _mtcnn(image, min_score, min_face, file=None, known=()):
-    "(N, 5) faces in `image` by the package `mtcnn`."
+    "(N, 13) faces in `image` by the package `mtcnn`."
     net = _once('mtcnn', _mtcnn_net)
     small, back = _shrunk(image, 20/min_face)
-    if min(small.shape[:2]) < 12: return np.zeros((0,5))
+    if min(small.shape[:2]) < 12: return np.zeros((0,13))
     found = net.detect_faces(cv2.cvtColor(small, cv2.COLOR_BGR2RGB))
-    rows = [(*np.multiply(o['box'], [*back, *back]), o['confidence']) for o in found if o['confidence'] >= min_score]
-    return np.array(rows, float).reshape(-1, 5)
+    points = 'left_eye', 'right_eye', 'nose', 'mouth_left', 'mouth_right'
+    rows = [(*o['box'], o['confidence'], *np.ravel([o['keypoints'][k] for k in points]))
+            for o in found if o['confidence'] >= min_score]
+    return placed(_mid_mouth(np.array(rows, float).reshape(-1, 15)), back=back)
 
 # %% ../../nbs/inference/04_detectors.ipynb #9b0736ae
 def _yunet_net(file):
@@ -192,7 +201,7 @@ def _yunet_net(file):
                        "take face_detection_yunet_2023mar.onnx.") from None
 
 def _yunet(image, min_score, min_face, file=None, known=()):
-    "(N, 5) faces in `image` by YuNet, at the scale of the smallest face and at a small one."
+    "(N, 13) faces in `image` by YuNet, at the scale of the smallest face and at a small one."
     net = _once(('yunet', str(file)), lambda: _yunet_net(file))
     net.setScoreThreshold(min_score)
     rows = []
@@ -200,13 +209,13 @@ def _yunet(image, min_score, min_face, file=None, known=()):
         small, back = _shrunk(image, factor)
         net.setInputSize(small.shape[1::-1])
         found = net.detect(small)[1]
-        if found is not None: rows += [(*(o[:4]*[*back, *back]), o[14]) for o in found]
-    return np.array(rows, float).reshape(-1, 5)
+        if found is not None: rows.append(placed(_mid_mouth(found[:,[0, 1, 2, 3, 14, *range(4, 14)]]), back=back))
+    return np.concatenate([np.zeros((0,13)), *rows])
 
 # %% ../../nbs/inference/04_detectors.ipynb #575e9081
 class Detector(NamedTuple):
     "What the program knows about a detector."
-    find:Callable    # (image BGR, min_score, min_face, file, known) -> (N, 5)
+    find:Callable    # (image BGR, min_score, min_face, file, known) -> (N, 13): box, score, four key points
     framing:tuple    # scale, dx, dy: from its box to FER-2013's square
     min_score:float  # The default threshold
     about:str        # For people

@@ -29,6 +29,8 @@ class Face:
     probabilities:np.ndarray  # float32 (classes,): shares of people, in the order of `labels`, sum 1
     labels:tuple              # The model's labels
     rule:Rule = Rule()        # How the shares become an answer
+    landmarks:tuple = None    # (x, y) of both eyes, nose and mouth, in pixels; None where they are unknown
+    roll:float = 0.           # How far the head is turned, degrees clockwise; the box is turned about its centre
     quality:Quality = None    # What can be seen of it; None if nobody looked
     reason:str = ''           # Why it cannot be read, as 'too small'; '' where it can
 
@@ -64,7 +66,9 @@ class Face:
         box = [round(float(o), 1) for o in self.box]
         kind, sure, order = self._verdict
         shares, first = self.probabilities.tolist(), order[0]
-        return dict(box=box, score=round(float(self.score), 4), label=self.labels[first], confidence=round(sure, 4),
+        points = self.landmarks and [[round(float(o), 1) for o in p] for p in self.landmarks]
+        return dict(box=box, roll=round(self.roll, 1), landmarks=points, score=round(float(self.score), 4),
+                    label=self.labels[first], confidence=round(sure, 4),
                     agreement=round(shares[first], 4), answer=self.answer, mixed=kind == 'mixed',
                     uncertain=kind == 'uncertain', reason=self.reason, people=self.people,
                     quality=self.quality and self.quality.to_dict(),
@@ -86,12 +90,13 @@ def locate_faces(
     boxes,            # (N, 4) x, y, width, height of the caller's own, or None: detect
     size:int,         # Side of the crops, pixels
     detector,         # As for `detect_faces`
+    align:bool=True,  # Turn faces upright before they are cut out
     **limits,         # `min_score`, `min_face` and `known` of `detect_faces`
 ) -> tuple:
     "[(x, y, w, h, score)] and uint8 (N, size, size) crops: of the caller's `boxes`, or of what is detected if None."
     if boxes is None:
         found = detect_faces(image, detector, **limits)
-        return found, crop_faces(image, found, size, detector=detector)
+        return found, crop_faces(image, found, size, detector=detector, align=align)
     crops = crop_faces(image, boxes, size)
     return [(*map(float, o), 1.) for o in boxes], crops
 
@@ -117,8 +122,8 @@ def _faces(classifier, found, crops, rule, views, limits, **looks):
     "One `Face` for each (x, y, w, h, score) of `found` and its crop."
     probabilities = classifier.predict(crops, **looks)
     seen = qualities(found, crops, views)
-    return [Face(tuple(f[:4]), float(f[4]), p, classifier.labels, rule, q, q.reason(limits))
-            for f,p,q in zip(found, probabilities, seen)]
+    return [Face(tuple(f[:4]), float(f[4]), p, classifier.labels, rule, getattr(f, 'points', None),
+                 getattr(f, 'roll', 0.), q, q.reason(limits)) for f,p,q in zip(found, probabilities, seen)]
 
 # %% ../../nbs/inference/06_recognize.ipynb #939bb6c1
 class EmotionRecognizer:
@@ -133,10 +138,11 @@ class EmotionRecognizer:
         five_crop:bool=False, # Average over the middle and four corners: five times the time, ten with `flip`
         threshold:float=None, # Confidence from which the answer is the label; None is the model's own, 0 always
         quality:bool=True,    # Whether a face that cannot be read is uncertain: too small, covered, ...
+        align:bool=True,      # Turn tilted faces upright before they are read
     ):
         self.classifier = _classifier(model, threads)
         self.detector, self.min_face, self.min_score = detector, min_face, min_score
-        self.flip, self.five_crop = flip, five_crop
+        self.flip, self.five_crop, self.align = flip, five_crop, align
         self.rule = getattr(self.classifier, 'rule', Rule())
         self.views = load_views()
         self.limits = limits_of(self.views.card) if quality and self.views and threshold != 0 else Limits()
@@ -151,7 +157,7 @@ class EmotionRecognizer:
         known=(),   # Boxes where the frame before had faces; see `detect_faces`
     ) -> list:
         "A list of `Face`, the surest first (in the order of `boxes` if they are given); empty when there is no face."
-        found, crops = locate_faces(open_image(image), boxes, self.classifier.size, self.detector,
+        found, crops = locate_faces(open_image(image), boxes, self.classifier.size, self.detector, self.align,
                                     min_score=self.min_score, min_face=min_face or self.min_face, known=known)
         return self.classify(found, crops)
 

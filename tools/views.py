@@ -67,6 +67,7 @@ def main():
     card.data.update(limits=limits._asdict(), limits_of=network.card.name, photos=PHOTOS,
                      coverage=coverage(network, small, public, limits))
     with replacing(card.path) as part: part.write_text(card_text(card.data), encoding='utf-8')
+    for ending in '.npz', '.weights.npz': (out/f'views{ending}').unlink()      # nobody retrains it by hand
     print(limits)
 
 

@@ -103,7 +103,7 @@ def read_card(
     return Card(values, path)
 
 # %% ../../nbs/inference/02_zoo.ipynb #c7bd621d
-DEFAULT = 'se_resnet_votes'
+DEFAULT = 'se_resnet'
 
 def list_models(
     folder=None, # Where the models are; the shipped ones by default

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..core import FerError
+from ..inference.upright import roll_between
 from .files import Video, ahead
 from .track import FaceStream
 
@@ -35,15 +36,22 @@ def _blend(before, after, share):
         else:
             mix = lambda a, b: (1 - share)*a + share*b
             a, b = one[n], two[n]
-            yield replace(b, box=tuple(map(mix, a.box, b.box)), score=mix(a.score, b.score),
+            points = a.landmarks and b.landmarks and tuple(tuple(map(mix, *o)) for o in zip(a.landmarks, b.landmarks))
+            yield replace(b, box=tuple(map(mix, a.box, b.box)), score=mix(a.score, b.score), landmarks=points,
+                          roll=roll_between(a.roll, b.roll, share),
                           probabilities=mix(a.probabilities, b.probabilities).astype(np.float32))
 
 # %% ../../nbs/video/02_faces.ipynb #89ad76b7
+def _shifted(face, x, y):
+    "The face of a region, in the pixels of the whole frame."
+    points = face.landmarks and tuple((px + x, py + y) for px,py in face.landmarks)
+    return replace(face, box=(face.box[0] + x, face.box[1] + y, *face.box[2:]), landmarks=points)
+
 def _look(stream, frame, region):
     "The faces of a frame, in the pixels of the whole frame."
     x, y, w, h = region
     faces = stream(frame.image[y:y+h, x:x+w], max(frame.time, stream.tracker.last))
-    faces = tuple(replace(o, box=(o.box[0] + x, o.box[1] + y, *o.box[2:])) for o in faces)
+    faces = tuple(_shifted(o, x, y) for o in faces)
     return FrameFaces(frame.number, frame.time, frame.image, faces, True)
 
 def _between(before, held, now):

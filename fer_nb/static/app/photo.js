@@ -69,7 +69,9 @@ function overlay(emotions, faces, width, height) {
     const inside = y / height < 0.07 ? ".inside" : "";
     const right = (x + w / 2) / width > 0.6 ? ".right" : "";
     const [one, other] = wordsOf(face).map((o) => colourOf(emotions, o));
-    return h(`div.box${inside}${right}${other ? ".mixed" : ""}`, { style: `${place};--colour:${one};--other:${other}`, "data-face": i + 1 },
+    const turn = turnOf(face.roll), turned = turn ? `;--turn:${turn}deg` : "";
+    return h(`div.box${inside}${right}${other ? ".mixed" : ""}${turn ? ".turned" : ""}`,
+      { style: `${place};--colour:${one};--other:${other}${turned}`, "data-face": i + 1 },
       chip(emotions, face, i + 1));
   });
 }

@@ -44,6 +44,9 @@ function inkOn(colour) {
   return 1.05 / (0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05) >= 3.4 ? "#ffffff" : "#14191f";
 }
 
+/** By how many degrees the box of a face is turned: not at all up to 8, wholly from 12 on, as turn_of in fer_nb.inference.upright. */
+const turnOf = (roll) => (roll ?? 0) * Math.min(1, Math.max(0, Math.abs(roll ?? 0) / 4 - 2));
+
 /** The colour of a label, from the model's `emotions`: [{label, colour}]. */
 const colourOf = (emotions, label) => emotions.find((o) => o.label === label)?.colour ?? "#8a8f98";
 

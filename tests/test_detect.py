@@ -236,12 +236,13 @@ def test_a_turned_face_is_cut_out_upright(photo, degrees):
     upright, = detect_faces(photo, 'blazeface')
     turned = askew(photo, degrees)
     found, = detect_faces(turned, 'blazeface')
-    assert abs(found.roll - upright.roll - degrees) < 8
+    assert abs(found.roll - upright.roll - degrees) < 10
     assert overlap(upright, [found])[0][0] > .7
     plain, = crop_faces(photo, [upright], detector='blazeface').astype(int)
     crop, = crop_faces(turned, [found], detector='blazeface').astype(int)
     sideways, = crop_faces(turned, [found], detector='blazeface', align=False).astype(int)
-    assert np.corrcoef(plain.ravel(), crop.ravel())[0, 1] > .8 > np.corrcoef(plain.ravel(), sideways.ravel())[0, 1]
+    like = [np.corrcoef(plain.ravel(), o.ravel())[0, 1] for o in (crop, sideways)]
+    assert like[0] > .65 and like[0] > like[1] + .3
 
 
 @needs_points

@@ -157,14 +157,14 @@ def choose_limits(
     "From where on the network can read a face."
     x, y = faces.images, faces.labels
     tell = lambda *how: _spoiled(x, network, y, *how)
-    small, answers, right = tell(shrink, _PIXELS, sharpness_of)
-    soft, more, _ = tell(blur, _BLURS, sharpness_of)
+    _, _, right = tell(shrink, _PIXELS, light_of)
+    soft, blurred, _ = tell(blur, _BLURS, sharpness_of)
     dark, night, _ = tell(gamma, _GAMMAS, light_of)
     accuracy = float(right[0].mean())
     few = [n for n,o in zip(_PIXELS, right[1:]) if o.mean() <= accuracy - LOST]
     return Limits(
         pixels=float(max(few, default=0) + 1),
-        sharpness=max(0., choose_limit(np.append(small, soft), np.append(answers, more), accuracy)),
+        sharpness=max(0., choose_limit(soft, blurred, accuracy)),
         light=max(0., choose_limit(dark, night, accuracy)),
         turned=-choose_limit(-turned, right[0], accuracy),
         clear=float(np.quantile(views.predict(x)[:, 0], .01)))

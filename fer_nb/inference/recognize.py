@@ -15,6 +15,7 @@ import numpy as np
 
 from ..core import FerError
 from .answers import Rule, people_of, sentence, verdict
+from .boxes import Detection
 from .detect import crop_faces, detect_faces
 from .image import open_image, to_grey
 from .quality import Limits, Quality, limits_of, load_views, qualities
@@ -97,8 +98,9 @@ def locate_faces(
     if boxes is None:
         found = detect_faces(image, detector, **limits)
         return found, crop_faces(image, found, size, detector=detector, align=align)
-    crops = crop_faces(image, boxes, size)
-    return [(*map(float, o), 1.) for o in boxes], crops
+    crops = crop_faces(image, boxes, size, align=align)
+    known = [(getattr(o, 'points', None), getattr(o, 'roll', 0.)) for o in boxes]
+    return [Detection(*map(float, o[:4]), 1., *k) for o,k in zip(boxes, known)], crops
 
 def _fit(face, size):
     "One tight crop -> uint8 (size, size); area averaging when it shrinks."

@@ -75,7 +75,7 @@ class _Track:
     @classmethod
     def of(cls, state):
         track = cls.__new__(cls)
-        track.__dict__.update(state, **{k: np.array(state[k]) for k in ('box', 'speed')})
+        track.__dict__.update(dict(roll=0.) | state, **{k: np.array(state[k]) for k in ('box', 'speed')})
         track.probabilities = np.array(state['probabilities'], np.float32)
         return track
 

@@ -17,6 +17,7 @@ def contents(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     shipped = lambda p: p.suffix in ('.tflite', '.json', '.csv') or p.name.endswith('.weights.npz')
     wanted = {f'fer_nb/shipped/{p.name}' for p in (ROOT/'models').iterdir() if shipped(p)} | {'fer_nb/page/app.ipynb'}
+    wanted |= {f'fer_nb/shipped/quality/views{o}' for o in ('.tflite', '.json')}
     wanted |= {str(p.relative_to(ROOT)) for p in (ROOT/'fer_nb').rglob('*')
                if p.is_file() and '__pycache__' not in p.parts and p.name[0] != '.'}
     if wanted - names: sys.exit(f"The wheel lacks {', '.join(sorted(wanted - names))}.")

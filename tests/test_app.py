@@ -345,7 +345,7 @@ def test_ten_at_once_with_broken_ones_among_them(site, sample, pictures, tmp_pat
 
 
 @pytest.mark.parametrize('which, said', [
-    ('text', 'it holds text'), ('empty', '0 bytes'), ('svg', 'it holds SVG'), ('heic', 'it holds HEIC'),
+    ('text', 'it holds text'), ('empty', '0 bytes'), ('svg', 'it holds SVG'), ('heic', 'HEIC'),
     ('broken', 'breaks off'), ('huge', '100 megapixels')])
 def test_a_bad_file_gets_a_sentence_and_the_next_one_works(photos, sample, pictures, which, said):
     path, site = pictures[which], photos

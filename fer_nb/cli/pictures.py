@@ -63,11 +63,17 @@ def _written(results, labels, json_, csv_):
             yield o
 
 # %% ../../nbs/cli/01_pictures.ipynb #5dedbaee
+def _reasons(bad):
+    "The sentences of the files that could not be read; one that is true of many is said once."
+    same = {}
+    for o in bad: same.setdefault(o.error.removeprefix(f'{o.path} '), []).append(o.error)
+    return [o[0] if len(o) == 1 else f"{o[0]} The same is true of {len(o) - 1} more." for o in same.values()]
+
 def _report(results, n, written, out):
     "Print the results of `n` files, or how many there are where files have them; `FerError` for those that are bad."
     answers, shown, bad, good, lines = Counter(), [], [], 0, 0
     for o in results:
-        if o.error: bad.append(o.error); continue
+        if o.error: bad.append(o); continue
         good, lines = good + 1, lines + max(1, len(o.faces))
         answers.update(f.answer for f in o.faces)
         if lines <= 50 or not any(written): shown.append(o)       # a table that long is slow, and the file has it all
@@ -77,8 +83,8 @@ def _report(results, n, written, out):
             found = ', '.join(f'{k} {v:,}' for k,v in answers.most_common()) or 'none'
             stdout.print(f"{answers.total():,} faces in {good:,} pictures: {found}", soft_wrap=True)
     if out and good: stderr.print(f"{good} annotated {'copy' if good == 1 else 'copies'} in {out}/")
-    if len(bad) > 1: bad.insert(0, f"{len(bad)} of {n} files could not be read:")
-    if bad: raise FerError('\n'.join(bad))
+    head = [f"{len(bad)} of {n} files could not be read:"] if len(bad) > 1 else []
+    if bad: raise FerError('\n'.join([*head, *_reasons(bad)]))
 
 # %% ../../nbs/cli/01_pictures.ipynb #d529d1d4
 @app.command()

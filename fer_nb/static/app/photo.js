@@ -240,7 +240,7 @@ function photoView({ model, el, signal }) {
     work();
   }
 
-  const input = h("input", { type: "file", multiple: true, accept: "image/*", hidden: true, onchange: () => { add(input.files); input.value = ""; } });
+  const input = h("input", { type: "file", multiple: true, accept: "image/*,.heic,.heif,.hif,.avif,.jxl", hidden: true, onchange: () => { add(input.files); input.value = ""; } });
   async function sample() {
     try {
       const reply = await view.ask({ kind: "sample" });

@@ -1,6 +1,7 @@
 "What can be seen of a face: a face that cannot be read gets no firm answer, and the reason is said."
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -74,7 +75,7 @@ def test_who_asks_for_the_label_gets_it(photo):
 
 def test_json_says_what_was_measured(recognizer, photo, tmp_path):
     cv2.imwrite(str(tmp_path/'masked.png'), covered(photo, .58, 1.1))
-    command = ['fer-nb', 'predict', 'masked.png', '--json', '-', '--detector', 'haar']
+    command = [Path(sys.executable).parent/'fer-nb', 'predict', 'masked.png', '--json', '-', '--detector', 'haar']
     d = recognizer(covered(photo, .58, 1.1), boxes=[BOX])[0].to_dict()
     assert d['quality']['views']['mouth'] > .5 and d['reason'] == 'mouth covered'
     assert json.loads(json.dumps(d)) == d

@@ -21,7 +21,7 @@ VIEWS = 'clear', 'eyes', 'mouth', 'none'  # What is covered; none: it is no face
 
 class Limits(NamedTuple):
     "From where on a face can be read. Without arguments every face can."
-    pixels:float = 0.        # The least side of the face's square in the picture
+    pixels:float = 0.        # The least longer side of the face's box in the picture
     sharpness:float = 0.     # The least sharpness, see `sharpness_of`
     light:float = 0.         # The least light, 0 to 255, see `light_of`
     turned:float = math.inf  # The most that it may be turned to a side, see `turned_of`
@@ -41,7 +41,7 @@ _COVERED = {'eyes': 'eyes covered', 'mouth': 'mouth covered', 'none': 'no face'}
 
 class Quality(NamedTuple):
     "What can be seen of a face."
-    pixels:float     # Side of its square in the picture, pixels
+    pixels:float     # Longer side of its box in the picture
     sharpness:float  # Of the crop, see `sharpness_of`
     light:float      # Of the crop, 0 to 255, see `light_of`
     turned:float     # To a side, see `turned_of`; NaN without key points

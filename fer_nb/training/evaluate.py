@@ -245,7 +245,7 @@ def _rule(card):
     "What a card says of clear and uncertain answers: power, threshold and pair, or the threshold alone."
     rule = rule_of(card)
     if card is not None and 'answers' in card: return rule._asdict()
-    return {'threshold': rule.threshold} if rule.threshold else {}
+    return {'threshold': rule.threshold} if card is not None and 'uncertain' in card['evaluation'] else {}
 
 def evaluate_model(
     model,            # A `Classifier`, or anything with `labels` and `predict(faces, flip=)`

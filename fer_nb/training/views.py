@@ -142,11 +142,16 @@ def choose_limit(
 # %% ../../nbs/training/22_views.ipynb #def4f80d
 _PIXELS, _BLURS, _GAMMAS = (8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 24), (2, 3, 4, 5, 6, 8), (2.5, 3.5, 5, 8)
 
-def _spoiled(images, network, labels, spoil, strengths, measure):
-    "(measures, right answers) of all images, each spoiled by every strength."
-    parts = [images, *(np.stack([spoil(o, s) for o in images]) for s in strengths)]
-    right = [network.predict(o).argmax(1) == labels for o in parts]
-    return np.concatenate([measure(o) for o in parts]), np.concatenate(right), right
+def _spoiled(network, faces, spoil, strengths):
+    "For no defect and for each strength of one: (images, which of the network's answers are right)."
+    for s in (None, *strengths):
+        x = faces.images if s is None else np.stack([spoil(o, s) for o in faces.images])
+        yield x, network.predict(x).argmax(1) == faces.labels
+
+def _limit(measure, spoiled, accuracy):
+    "The limit of a measure over pictures that are spoiled more and more; 0 if none is needed."
+    measures, right = zip(*((measure(x), ok) for x,ok in spoiled))
+    return max(0., choose_limit(np.concatenate(measures), np.concatenate(right), accuracy))
 
 def choose_limits(
     network,           # The `Classifier` whose answers count
@@ -155,19 +160,15 @@ def choose_limits(
     turned:np.ndarray, # float (N,): of each face, see `turned_of`; NaN where unknown
 ) -> Limits:
     "From where on the network can read a face."
-    x, y = faces.images, faces.labels
-    tell = lambda *how: _spoiled(x, network, y, *how)
-    _, _, right = tell(shrink, _PIXELS, light_of)
-    soft, blurred, _ = tell(blur, _BLURS, sharpness_of)
-    dark, night, _ = tell(gamma, _GAMMAS, light_of)
-    accuracy = float(right[0].mean())
-    few = [n for n,o in zip(_PIXELS, right[1:]) if o.mean() <= accuracy - LOST]
+    plain, *small = (right for _,right in _spoiled(network, faces, shrink, _PIXELS))
+    accuracy = float(plain.mean())
+    few = [n for n,right in zip(_PIXELS, small) if right.mean() <= accuracy - LOST]
     return Limits(
         pixels=float(max(few, default=0) + 1),
-        sharpness=max(0., choose_limit(soft, blurred, accuracy)),
-        light=max(0., choose_limit(dark, night, accuracy)),
-        turned=-choose_limit(-turned, right[0], accuracy),
-        clear=float(np.quantile(views.predict(x)[:, 0], .01)))
+        sharpness=_limit(sharpness_of, _spoiled(network, faces, blur, _BLURS), accuracy),
+        light=_limit(light_of, _spoiled(network, faces, gamma, _GAMMAS), accuracy),
+        turned=-choose_limit(-turned, plain, accuracy),
+        clear=float(np.quantile(views.predict(faces.images)[:, 0], .01)))
 
 # %% ../../nbs/training/22_views.ipynb #bb98bcb1
 def coverage(

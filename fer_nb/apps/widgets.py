@@ -14,24 +14,13 @@ import cv2
 import numpy as np
 
 from ..core import FerError, need, static_file
-from ..emotions import colour_of
-from ..inference.answers import initials
 from ..inference.draw import draw_faces
 from ..inference.image import open_image
 from ..inference.recognize import EmotionRecognizer
-from ..inference.zoo import list_models
 from ..video.track import FaceStream
+from .page import emotions_of, model_choices, page_script, page_style, shown_card
 
 anywidget, traitlets = need('anywidget', 'app'), need('traitlets', 'app')
-
-# %% ../../nbs/apps/00_widgets.ipynb #be768017
-_SCRIPTS = 'common', 'photo', 'camera', 'about', 'shell', 'main'
-
-def _static(name):
-    "Text of a file of the page."
-    return static_file(f'app/{name}').read_text(encoding='utf-8')
-
-def _script(): return '\n'.join(_static(f'{o}.js') for o in _SCRIPTS)
 
 # %% ../../nbs/apps/00_widgets.ipynb #2c086eaa
 _log = logging.getLogger('fer_nb')
@@ -65,7 +54,7 @@ class _View(anywidget.AnyWidget):
     model = traitlets.Unicode().tag(sync=True)      # The model's name
 
     def __init__(self, kind, **kwargs):
-        super().__init__(kind=kind, _esm=_script(), _css=_static('app.css'), **kwargs)
+        super().__init__(kind=kind, _esm=page_script(), _css=page_style(), **kwargs)
         self._handlers = {}
         self.on_msg(self._receive)
 
@@ -76,10 +65,6 @@ class _View(anywidget.AnyWidget):
 def _name(recognizer):
     card = recognizer.classifier.card
     return card.name if card else 'a model without a card'
-
-def _emotions(labels):
-    colours = [colour_of(o, i) for i,o in enumerate(labels)]
-    return [dict(zip(('label', 'colour', 'initial'), o)) for o in zip(labels, colours, initials(labels))]
 
 def _told(faces): return [o.to_dict() | dict(sentence=o.sentence) for o in faces]
 
@@ -105,7 +90,7 @@ class PhotoWidget(_View):
     def use(self, recognizer):
         "Read with another recogniser from now on; photos that are on the page are read again."
         self.recognizer = recognizer
-        with self.hold_sync(): self.emotions, self.model = _emotions(recognizer.classifier.labels), _name(recognizer)
+        with self.hold_sync(): self.emotions, self.model = emotions_of(recognizer.classifier.labels), _name(recognizer)
 
     def _photo(self, content, buffers):
         start = time.perf_counter()
@@ -139,7 +124,7 @@ class CameraWidget(_View):
     def use(self, recognizer):
         "Read with another recogniser from the next frame on; faces are numbered afresh."
         self.stream = FaceStream(recognizer, self._smooth)
-        with self.hold_sync(): self.emotions, self.model = _emotions(recognizer.classifier.labels), _name(recognizer)
+        with self.hold_sync(): self.emotions, self.model = emotions_of(recognizer.classifier.labels), _name(recognizer)
 
     def _frame(self, content, buffers):
         now = content.get('time')
@@ -158,9 +143,6 @@ class CameraWidget(_View):
         return {}, []
 
 # %% ../../nbs/apps/00_widgets.ipynb #8431706e
-_SHOWN = ('name', 'architecture', 'description', 'labels', 'parameters', 'precision', 'milliseconds', 'command',
-          'training_data', 'file', 'evaluation', 'answers', 'rulers')
-
 class AboutWidget(_View):
     "How it works, its limits, and the card of the model in use."
     card = traitlets.Dict().tag(sync=True)
@@ -173,16 +155,9 @@ class AboutWidget(_View):
 
     def use(self, recognizer):
         "Show the card of another recogniser."
-        card = recognizer.classifier.card or {}
-        self.model, self.card = _name(recognizer), {k: card[k] for k in _SHOWN if k in card}
+        self.model, self.card = _name(recognizer), shown_card(recognizer.classifier.card)
 
 # %% ../../nbs/apps/00_widgets.ipynb #c48d5151
-def _choices():
-    "The shipped models as the picker shows them, the most accurate first."
-    cards = sorted(list_models(), key=lambda c: -(c['evaluation'].get('accuracy') or 0))
-    return [dict(name=c.name, accuracy=c['evaluation'].get('accuracy'), milliseconds=c['milliseconds']) for c in cards]
-
-# %% ../../nbs/apps/00_widgets.ipynb #a190573b
 class Dashboard(_View):
     "The page: photos, camera and the card of the model, behind tabs."
     models = traitlets.List().tag(sync=True)          # [{name, accuracy, milliseconds}] to choose from
@@ -195,7 +170,7 @@ class Dashboard(_View):
     ):
         recognizer = EmotionRecognizer(model or os.environ.get('FER_NB_MODEL') or None, detector)
         parts = dict(photo=PhotoWidget(recognizer), camera=CameraWidget(recognizer), about=AboutWidget(recognizer))
-        name, choices, emotions = _name(recognizer), _choices(), _emotions(recognizer.classifier.labels)
+        name, choices, emotions = _name(recognizer), model_choices(), emotions_of(recognizer.classifier.labels)
         if name not in {o['name'] for o in choices}:
             choices.insert(0, dict(name=name, accuracy=None, milliseconds=None))
         super().__init__('shell', models=choices, model=name, emotions=emotions, **parts)

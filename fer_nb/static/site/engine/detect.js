@@ -1,0 +1,52 @@
+// The faces of a picture, and their crops framed as the networks learned them; as fer_nb.inference.detect.
+import { look } from "./blazeface.js";
+import { detection, meanOf, merge, overlap, putBack, rollBetween, rowOf, turned, turnOf } from "./boxes.js";
+import { cutTurned, grey, rint, square } from "./pixels.js";
+import { search } from "./search.js";
+
+const WINDOW = 256; // side of the cut in which a turned face is looked at, pixels
+
+/** The face after one more look at it, upright; as it was where that look finds none. */
+async function lookUpright(net, image, face) {
+  const [x, y, w, h] = face.box, cx = x + w / 2, cy = y + h / 2, wide = 2 * Math.max(w, h);
+  const seen = await look(net, cutTurned(image, cx, cy, wide, face.roll, WINDOW), 0.3);
+  const [first] = seen.filter((o) => overlap([WINDOW / 4, WINDOW / 4, WINDOW / 2, WINDOW / 2], o)[0] > 0.2);
+  if (!first) return face;
+  const row = putBack(first, cx, cy, wide, face.roll, WINDOW);
+  row[4] = face.score;
+  return detection(row);
+}
+
+/** The same face, its box and key points placed by looks at the upright face if it is turned. */
+async function upright(net, image, face) {
+  for (let i = 0; i < 2; i++) {
+    if (!turnOf(face.roll)) return face;
+    const again = await lookUpright(net, image, face);
+    if (Math.abs(rollBetween(0, again.roll - face.roll, 1)) <= 15) return detection(meanOf([rowOf(face), rowOf(again)]));
+    face = again;
+  }
+  return face;
+}
+
+const usualFace = (w, h) => Math.max(20, Math.min(Math.max(w, h) / 20, Math.min(w, h) / 5));
+
+/** The faces in `image`: [{box, score, points, roll}], the surest first. */
+export async function detectFaces(net, image, settings, { minFace, known = [] } = {}) {
+  const { width: w, height: h } = image, least = Math.max(minFace ?? usualFace(w, h), 8);
+  const rows = await search(net, image, settings.min_score, least, known);
+  const inside = ([x, y, bw, bh, score]) => {
+    const cx = x + bw / 2, cy = y + bh / 2;
+    return cx >= 0 && cx < w && cy >= 0 && cy < h && bw > 0 && bh > 0 && score >= settings.min_score;
+  };
+  const found = [];
+  for (const row of merge(rows.filter(inside))) found.push(await upright(net, image, detection(row)));
+  return found;
+}
+
+/** The grey square around a detection, turned upright and framed; `framing` is [scale, dx, dy]. */
+export function cropFace(image, { box: [x, y, w, h], roll }, [scale, dx, dy], size) {
+  const longer = Math.max(w, h), side = Math.max(1, rint(longer * scale)), turn = turnOf(roll), [cx, cy] = [x + w / 2, y + h / 2];
+  if (!turn) return square(image, rint(cx + dx * longer - side / 2), rint(cy + dy * longer - side / 2), side, size);
+  const [mx, my] = turned(dx * longer, dy * longer, turn);
+  return grey(cutTurned(image, cx + mx, cy + my, side, turn, size));
+}

@@ -1,4 +1,4 @@
-// What Python does with OpenCV to pixels, pixel for pixel. A picture is {data, width, height, channels}: uint8, RGBA or grey.
+// What Python does with OpenCV to pixels, pixel for pixel. A picture is {data, width, height, channels}: bytes, RGBA or grey, or float32.
 
 /** To the nearest whole number, halves to the even one, as Python's round and NumPy's rint. */
 export function rint(v) {
@@ -9,93 +9,129 @@ export function rint(v) {
 const { fround } = Math;
 export const picture = (width, height, channels, data = new Uint8ClampedArray(width * height * channels)) => ({ data, width, height, channels });
 
-/** [start, share, ...] of the source pixels under each of `n` pixels of the result, as INTER_AREA weighs them. */
+/** The source pixels under each of `n` pixels of the result, as INTER_AREA weighs them: pixel i has those from ends[i - 1] to ends[i]. */
 function areas(from, n) {
-  const scale = from / n;
-  return Array.from({ length: n }, (_, i) => {
-    const a = i * scale, b = a + scale, cell = Math.min(scale, from - a);
-    const last = Math.min(Math.floor(b), from - 1), first = Math.min(Math.ceil(a), last), parts = [];
-    if (first - a > 1e-3) parts.push(first - 1, fround((first - a) / cell));
-    for (let o = first; o < last; o++) parts.push(o, fround(1 / cell));
-    if (b - last > 1e-3) parts.push(last, fround(Math.min(b - last, 1, cell) / cell));
-    return parts;
-  });
+  const scale = from / n, at = [], shares = [], ends = new Int32Array(n);
+  const add = (place, share) => { at.push(place); shares.push(share); };
+  for (let i = 0; i < n; i++) {
+    const a = i * scale, b = a + scale, cell = Math.min(scale, from - a), last = Math.min(Math.floor(b), from - 1), first = Math.min(Math.ceil(a), last);
+    if (first - a > 1e-3) add(first - 1, (first - a) / cell);
+    for (let o = first; o < last; o++) add(o, 1 / cell);
+    if (b - last > 1e-3) add(last, Math.min(b - last, 1, cell) / cell);
+    ends[i] = at.length;
+  }
+  return { at: Int32Array.from(at), shares: Float32Array.from(shares), ends };
+}
+
+/** One row of a picture, weighed; of RGBA only the colours. */
+function weigh(data, start, { at, shares, ends }, c, line) {
+  for (let x = 0, j = 0; x < ends.length; x++) {
+    let r = 0, g = 0, b = 0;
+    for (; j < ends[x]; j++) {
+      const from = start + at[j] * c, share = shares[j];
+      r = fround(r + fround(data[from] * share));
+      if (c === 1) continue;
+      g = fround(g + fround(data[from + 1] * share));
+      b = fround(b + fround(data[from + 2] * share));
+    }
+    line[x * c] = r;
+    if (c === 1) continue;
+    line[x * c + 1] = g;
+    line[x * c + 2] = b;
+  }
 }
 
 /** INTER_AREA where the picture shrinks; float32 sums as OpenCV makes them. */
-function shrink({ data, width, height, channels: c }, w, h, Out) {
-  const columns = areas(width, w), rows = areas(height, h), out = new Out(w * h * c), line = new Float32Array(w * c), sum = new Float32Array(w * c);
-  rows.forEach((parts, y) => {
+function shrink({ data, width, height, channels: c }, w, h, out) {
+  const columns = areas(width, w), rows = areas(height, h), line = new Float32Array(w * c), sum = new Float32Array(w * c);
+  for (let y = 0, k = 0; y < h; y++) {
     sum.fill(0);
-    for (let k = 0; k < parts.length; k += 2) {
-      line.fill(0);
-      const start = parts[k] * width * c;
-      for (let x = 0; x < w; x++) {
-        const across = columns[x];
-        for (let j = 0; j < across.length; j += 2)
-          for (let o = 0; o < c; o++) line[x * c + o] += fround(data[start + across[j] * c + o] * across[j + 1]);
-      }
-      for (let i = 0; i < line.length; i++) sum[i] += fround(line[i] * parts[k + 1]);
+    for (; k < rows.ends[y]; k++) {
+      const share = rows.shares[k];
+      weigh(data, rows.at[k] * width * c, columns, c, line);
+      for (let i = 0; i < line.length; i++) sum[i] += fround(line[i] * share);
     }
-    for (let i = 0; i < sum.length; i++) out[y * w * c + i] = Out === Float32Array ? sum[i] : rint(sum[i]);
-  });
-  return out;
+    out.set(sum, y * w * c); // bytes are rounded by Uint8ClampedArray, halves to the even one
+  }
 }
 
 /** INTER_AREA where both sides shrink by whole numbers. */
-function shrinkWhole({ data, width, channels: c }, w, h, kx, ky, Out) {
-  const out = new Out(w * h * c), share = fround(1 / (kx * ky)), halves = kx === 2 && ky === 2 && Out !== Float32Array;
-  for (let y = 0; y < h; y++)
+function shrinkWhole({ data, width, channels: c }, w, h, kx, ky, out) {
+  const share = fround(1 / (kx * ky)), halves = kx === 2 && ky === 2 && !(out instanceof Float32Array);
+  for (let y = 0, to = 0; y < h; y++)
     for (let x = 0; x < w; x++)
-      for (let o = 0; o < c; o++) {
+      for (let o = 0; o < c; o++, to++) {
         let sum = 0;
         for (let j = 0; j < ky; j++) for (let i = 0; i < kx; i++) sum += data[((y * ky + j) * width + x * kx + i) * c + o];
-        const at = (y * w + x) * c + o;
-        out[at] = halves ? (sum + 2) >> 2 : Out === Float32Array ? fround(sum * share) : rint(fround(sum * share));
+        out[to] = halves ? (sum + 2) >> 2 : fround(sum * share);
       }
-  return out;
 }
 
-/** [[position, share of the next pixel]] of the source for each pixel of the result, for INTER_LINEAR. */
-const betweens = (from, n) =>
-  Array.from({ length: n }, (_, i) => {
-    const f = fround((i + 0.5) * (1 / (n / from)) - 0.5), at = Math.floor(f);
-    return [at, fround(f - at)];
-  });
+/** The same for halves of RGBA, two channels at a time in the halves of a word. */
+function halve({ data, width }, w, h, out) {
+  const from = new Int32Array(data.buffer, data.byteOffset, data.length / 4), to = new Int32Array(out.buffer), even = 0xff00ff;
+  for (let y = 0, at = 0; y < h; y++)
+    for (let x = 0, i = 2 * y * width; x < w; x++, i += 2, at++) {
+      const a = from[i], b = from[i + 1], c = from[i + width], d = from[i + width + 1];
+      const low = (a & even) + (b & even) + (c & even) + (d & even) + 0x20002;
+      const high = ((a >>> 8) & even) + ((b >>> 8) & even) + ((c >>> 8) & even) + ((d >>> 8) & even) + 0x20002;
+      to[at] = ((low >>> 2) & even) | (((high >>> 2) & even) << 8);
+    }
+}
+
 const within = (v, most) => Math.min(Math.max(v, 0), most);
 
-/** INTER_LINEAR of bytes, in OpenCV's whole numbers of 1/2048; of floats in float32. */
-function stretch({ data, width, height, channels: c }, w, h, Out) {
-  const bytes = Out !== Float32Array, columns = betweens(width, w), rows = betweens(height, h), out = new Out(w * h * c);
-  const share = (f) => (bytes ? [rint(fround(1 - f) * 2048), rint(f * 2048)] : [fround(1 - f), f]);
-  const across = (y) => {
-    const line = bytes ? new Int32Array(w * c) : new Float32Array(w * c);
-    columns.forEach(([at, f], x) => {
-      const [a, b] = share(at < 0 || at > width - 2 ? 0 : f), left = (y * width + within(at, width - 1)) * c, right = (y * width + within(at + 1, width - 1)) * c;
-      for (let o = 0; o < c; o++) line[x * c + o] = fround(data[left + o] * a) + fround(data[right + o] * b);
-    });
-    return line;
+/** For each pixel of the result, two places of the source and their shares, in 1/`unit`, for INTER_LINEAR; columns end at the edge. */
+function betweens(from, n, unit, columns) {
+  const Shares = unit === 1 ? Float32Array : Int32Array, one = new Int32Array(n), two = new Int32Array(n), ones = new Shares(n), twos = new Shares(n);
+  for (let i = 0; i < n; i++) {
+    const place = fround((i + 0.5) * (1 / (n / from)) - 0.5), at = Math.floor(place), f = columns && (at < 0 || at > from - 2) ? 0 : fround(place - at);
+    one[i] = within(at, from - 1);
+    two[i] = within(at + 1, from - 1);
+    ones[i] = unit === 1 ? 1 - f : rint(fround(1 - f) * unit);
+    twos[i] = unit === 1 ? f : rint(f * unit);
+  }
+  return { one, two, ones, twos };
+}
+
+/** INTER_LINEAR of bytes, in OpenCV's whole numbers of 1/2048. */
+function stretch({ data, width, height, channels: c }, w, h, out) {
+  const columns = betweens(width, w, 2048, true), rows = betweens(height, h, 2048, false), lines = [new Int32Array(w * c), new Int32Array(w * c)], held = [-1, -1];
+  const line = (y) => {
+    const into = lines[y & 1], start = y * width;
+    if (held[y & 1] !== y)
+      for (let x = 0, to = 0; x < w; x++) {
+        const a = columns.ones[x], b = columns.twos[x], left = (start + columns.one[x]) * c, right = (start + columns.two[x]) * c;
+        for (let o = 0; o < c; o++, to++) into[to] = data[left + o] * a + data[right + o] * b;
+      }
+    held[y & 1] = y;
+    return into;
   };
-  const lines = new Map();
-  rows.forEach(([at, f], y) => {
-    const [a, b] = share(f), upper = within(at, height - 1), lower = within(at + 1, height - 1);
-    for (const o of lines.keys()) if (o < upper) lines.delete(o);
-    for (const o of [upper, lower]) if (!lines.has(o)) lines.set(o, across(o));
-    const [one, two] = [lines.get(upper), lines.get(lower)];
-    for (let i = 0; i < w * c; i++)
-      out[y * w * c + i] = bytes ? (((a * (one[i] >> 4)) >> 16) + ((b * (two[i] >> 4)) >> 16) + 2) >> 2 : fround(fround(one[i] * a) + fround(two[i] * b));
-  });
-  return out;
+  for (let y = 0, to = 0; y < h; y++) {
+    const a = rows.ones[y], b = rows.twos[y], upper = line(rows.one[y]), lower = line(rows.two[y]);
+    for (let i = 0; i < upper.length; i++, to++) out[to] = (((a * (upper[i] >> 4)) >> 16) + ((b * (lower[i] >> 4)) >> 16) + 2) >> 2;
+  }
+}
+
+/** INTER_LINEAR of one channel in float32. */
+function stretchFloats({ data, width, height }, w, h, out) {
+  const columns = betweens(width, w, 1, true), rows = betweens(height, h, 1, false), across = (y, x) =>
+    fround(data[y * width + columns.one[x]] * columns.ones[x]) + fround(data[y * width + columns.two[x]] * columns.twos[x]);
+  for (let y = 0; y < h; y++)
+    for (let x = 0; x < w; x++)
+      out[y * w + x] = fround(fround(across(rows.one[y], x)) * rows.ones[y]) + fround(fround(across(rows.two[y], x)) * rows.twos[y]);
 }
 
 /** cv2.resize by area (INTER_AREA) or linearly (INTER_LINEAR). */
 export function resize(image, w, h, area) {
-  const { width, height, channels, data } = image, Out = data.constructor;
+  const { width, height, channels, data } = image, out = picture(w, h, channels, new data.constructor(w * h * channels));
   if (w === width && h === height) return image;
   const [kx, ky] = [width / w, height / h];
-  if (!area || kx < 1 || ky < 1) return picture(w, h, channels, stretch(image, w, h, Out));
-  if (Number.isInteger(kx) && Number.isInteger(ky)) return picture(w, h, channels, shrinkWhole(image, w, h, kx, ky, Out));
-  return picture(w, h, channels, shrink(image, w, h, Out));
+  if (!area || kx < 1 || ky < 1) (data instanceof Float32Array ? stretchFloats : stretch)(image, w, h, out.data);
+  else if (!Number.isInteger(kx) || !Number.isInteger(ky)) shrink(image, w, h, out.data);
+  else if (kx === 2 && ky === 2 && channels === 4) halve(image, w, h, out.data);
+  else shrinkWhole(image, w, h, kx, ky, out.data);
+  return out;
 }
 
 /** The part of `image` from (x, y); what lies beyond the picture is black. */
@@ -140,7 +176,7 @@ export function square(image, x, y, side, size) {
   const every = (n) => Array.from({ length: n }, (_, i) => i);
   const band = resize(gathered(part, columns.map((o) => o - left), every(part.height)), size, part.height, area);
   const whole = resize(gathered(band, every(size), rows.map((o) => o - top)), size, size, area);
-  return picture(size, size, 1, Uint8ClampedArray.from(whole.data, rint));
+  return picture(size, size, 1, Uint8ClampedArray.from(whole.data));
 }
 
 /** cv2.warpAffine with INTER_LINEAR, WARP_INVERSE_MAP and edges repeated: places in whole numbers of 1/32 pixel. */

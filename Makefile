@@ -4,13 +4,16 @@ PYTHON ?= python3
 PY := .venv/bin/python
 PACKAGING := setup.py settings.ini pyproject.toml
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all notebooks export lab hooks clean
+.PHONY: help demo site test test-all notebooks export lab hooks clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: .venv/.run ## serve the dashboard and print its address; another port: make demo PORT=9000
 	@.venv/bin/fer-nb app $(if $(PORT),--port $(PORT))
+
+site: .venv/.run ## write the page without a server into site/, which any static host serves; another folder: make site OUT=public
+	@.venv/bin/fer-nb site $(or $(OUT),site)
 
 test: .venv/.dev ## all tests; one of them: make test STEPS="readme pytest"
 	@$(PY) tools/test.py $(STEPS)
@@ -31,7 +34,7 @@ hooks: .venv/.dev ## install nbdev's git and Jupyter hooks, and ruff before comm
 	@$(PY) tools/hooks.py
 
 clean: ## remove what builds, tests and the demo left; .venv, data and runs stay
-	rm -rf build dist *.egg-info demo test-output .pytest_cache .ruff_cache _docs _proc
+	rm -rf build dist *.egg-info demo site test-output .pytest_cache .ruff_cache _docs _proc
 	find fer_nb nbs tests tools \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 .venv/bin/pip:

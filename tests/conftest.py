@@ -1,4 +1,5 @@
 "Options and fixtures of the tests."
+import importlib
 import json
 import os
 import signal
@@ -24,8 +25,8 @@ def pytest_configure(config):
 
 # Under pytest-xdist the tests of a file go to one worker, those of one server too, and the longest start first.
 TOGETHER = {'test_serve': 'test_app'}
-FIRST = ('test_documents', 'test_app', 'test_train', 'test_transfer', 'test_video_files', 'test_cli', 'test_export',
-         'test_distill', 'test_lab', 'test_bench', 'test_compress', 'test_sweep')
+FIRST = ('test_documents', 'test_app', 'test_site', 'test_train', 'test_transfer', 'test_video_files', 'test_cli',
+         'test_export', 'test_distill', 'test_lab', 'test_bench', 'test_compress', 'test_sweep')
 
 
 def group(path): return TOGETHER.get(Path(path).stem, Path(path).stem)
@@ -112,6 +113,24 @@ def server(tmp_path_factory):
     config.write_text("c = get_config()\nc.PageServer.max_visitors = 0\n"
                       "c.MappingKernelManager.cull_idle_timeout, c.MappingKernelManager.cull_interval = 30, 5\n")
     with start(port=0, config=config) as running: yield running
+
+
+@pytest.fixture(scope='session')
+def chromium(playwright, tmp_path_factory):
+    "A Chromium whose camera shows two faces."
+    import pages  # finds tools/
+    fake_camera = importlib.import_module('fake_camera')
+    film = fake_camera.write(tmp_path_factory.mktemp('camera')/'two.mjpeg', faces=2)
+    browser = pages.start_browser(playwright, *pages.FAKE, f'--use-file-for-fake-video-capture={film}')
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope='session')
+def pictures(tmp_path_factory, sample):
+    "Good and bad files by name."
+    import pages
+    return pages.pictures(tmp_path_factory.mktemp('pictures'), sample)
 
 
 @pytest.fixture(scope='session')

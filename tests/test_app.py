@@ -9,87 +9,16 @@ import cv2
 import numpy as np
 import psutil
 import pytest
-from conftest import ROOT
 
 pytest.importorskip('voila')
 pytest.importorskip('playwright')
-sys.path.insert(0, str(ROOT/'tools'))
-import browser as browsers  # noqa: E402
-import fake_camera  # noqa: E402
+from pages import FAKE, OUTPUT, SLOW, Site, start_browser  # noqa: E402
 from playwright.sync_api import expect  # noqa: E402
 
 from fer_nb.inference.answers import initials  # noqa: E402
 from fer_nb.inference.tables import PICTURE_COLUMNS  # noqa: E402
 
-OUTPUT = ROOT/'test-output'
-FAKE = ['--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream']
-SLOW = 60_000       # ms; a busy machine takes its time
 expect.set_options(timeout=SLOW/2)
-
-# Keeps the camera's tracks where a test can ask whether their light is on.
-WATCH = """
-  window.tracks = [];
-  const devices = navigator.mediaDevices;
-  if (devices) {
-    const open = devices.getUserMedia.bind(devices);
-    devices.getUserMedia = async (o) => { const s = await open(o); window.tracks.push(...s.getTracks()); return s; };
-  }
-"""
-
-
-def start_browser(playwright, *args):
-    return playwright.chromium.launch(executable_path=browsers.chromium(), args=['--no-sandbox', *args])
-
-
-@pytest.fixture(scope='session')
-def chromium(playwright, tmp_path_factory):
-    film = fake_camera.write(tmp_path_factory.mktemp('camera')/'two.mjpeg', faces=2)
-    browser = start_browser(playwright, *FAKE, f'--use-file-for-fake-video-capture={film}')
-    yield browser
-    browser.close()
-
-
-class Site:
-    "A page and what went wrong on it."
-    def __init__(self, browser, url, **options):
-        options = {'viewport': dict(width=1440, height=900)} | options
-        self.context = browser.new_context(accept_downloads=True, **options)
-        self.context.set_default_timeout(SLOW)
-        self.context.add_init_script(WATCH)
-        self.page, self.errors, self.warnings, self.hosts = self.context.new_page(), [], [], set()
-        said = {'error': self.errors, 'warning': self.warnings}
-        self.page.on('console', lambda m: said.get(m.type, []).append(m.text))
-        self.page.on('pageerror', lambda e: self.errors.append(str(e)))
-        self.page.on('request', lambda r: self.hosts.add(r.url.split('/')[2]) if '://' in r.url else None)
-        self.page.goto(url)
-        self.page.wait_for_selector('.fer-nb .drop')
-
-    def add(self, *paths):
-        with self.page.expect_file_chooser() as chooser: self.page.click('text=Choose photos')
-        chooser.value.set_files([str(o) for o in paths])
-
-    def card(self, name): return self.page.locator(f'article[aria-label="{name}"]')
-
-    def wait(self, name, state='done'):
-        self.page.wait_for_selector(f'article[aria-label="{name}"][data-state="{state}"]')
-        return self.card(name)
-
-    def download(self, click):
-        with self.page.expect_download() as got: self.page.click(click)
-        return got.value.suggested_filename, got.value.path().read_bytes()
-
-    def shot(self, name): self.page.screenshot(path=OUTPUT/f'{name}.png')
-    def figures(self): return dict(self.page.eval_on_selector('[data-camera]', 'o => ({...o.dataset})'))
-    def lights(self): return self.page.evaluate("tracks.filter((o) => o.readyState === 'live').length")
-
-    def frames(self, n):
-        "Waits until the camera has shown `n` frames."
-        self.page.wait_for_function(f"+document.querySelector('[data-camera]').dataset.frames >= {n}")
-
-    def start_camera(self, faces):
-        self.page.click('role=tab[name=Camera]')
-        self.page.click('role=button[name=Start]')
-        self.page.wait_for_function(f"document.querySelectorAll('.live .face').length === {faces}")
 
 
 @pytest.fixture
@@ -112,27 +41,6 @@ def photos(opened):
     if opened.page.locator('article').count(): opened.page.click('text=Clear')
     expect(opened.page.locator('article')).to_have_count(0)
     return opened
-
-
-@pytest.fixture(scope='session')
-def pictures(tmp_path_factory, sample):
-    "Good and bad files by name."
-    folder, photo = tmp_path_factory.mktemp('pictures'), cv2.imread(str(sample))
-    def write(name, data): (folder/name).write_bytes(data); return folder/name
-    jpeg = lambda image: cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
-    # What a phone held upright writes: the pixels lie on their side, and EXIF says so.
-    exif = bytes.fromhex('ffe1002245786966000049492a00080000000100120103000100000006000000000000000000')
-    turned = jpeg(cv2.rotate(photo, cv2.ROTATE_90_COUNTERCLOCKWISE))
-    wall = np.random.default_rng(0).normal(180, 6, (600, 800, 3)).clip(0, 255).astype(np.uint8)
-    return dict(
-        phone=write('phone.jpg', turned[:2] + exif + turned[2:]),
-        two=write('two.jpg', jpeg(np.hstack([photo, photo[:, ::-1]]))), wall=write('wall.jpg', jpeg(wall)),
-        tiff=write('scan.tiff', cv2.imencode('.tiff', photo)[1].tobytes()),
-        text=write('notes.png', b'Dear diary, today nothing happened.\n'), empty=write('empty.jpg', b''),
-        svg=write('logo.svg', b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'),
-        heic=write('phone.heic', b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(500)),
-        broken=write('broken.jpg', jpeg(photo)[:20000]),
-        huge=write('huge.png', cv2.imencode('.png', np.zeros((10000, 10000), np.uint8))[1].tobytes()))
 
 
 # -- The page
@@ -306,27 +214,16 @@ def test_sample_photo_and_its_downloads(site, sample):
 
 
 def test_a_dragged_file_is_read(photos, sample):
-    "A drag as the browser gets it from the desktop, not an event made by a script."
     site = photos
-    box = site.page.locator('.drop').bounding_box()
-    where = dict(x=box['x'] + box['width']/2, y=box['y'] + box['height']/2)
-    data = dict(items=[], files=[str(sample)], dragOperationsMask=1)
-    cdp = site.context.new_cdp_session(site.page)
-    for kind in ('dragEnter', 'dragOver'): cdp.send('Input.dispatchDragEvent', dict(type=kind, data=data, **where))
-    expect(site.page.locator('.drop')).to_have_class('drop over')
-    cdp.send('Input.dispatchDragEvent', dict(type='drop', data=data, **where))
+    for step in site.drag(sample):
+        if step == 'dragOver': expect(site.page.locator('.drop')).to_have_class('drop over')
     expect(site.wait('sample.jpg').locator('.box')).to_have_count(1)
     expect(site.page.locator('.drop')).not_to_have_class('over')
 
 
 def test_a_pasted_picture_is_read(photos, sample):
-    site = photos
-    site.page.evaluate("""async (bytes) => {
-        const data = new DataTransfer();
-        data.items.add(new File([new Uint8Array(bytes)], 'pasted.jpg', {type: 'image/jpeg'}));
-        document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true}));
-    }""", list(sample.read_bytes()))
-    expect(site.wait('pasted.jpg').locator('.box')).to_have_count(1)
+    photos.paste(sample.read_bytes())
+    expect(photos.wait('pasted.jpg').locator('.box')).to_have_count(1)
 
 
 def test_ten_at_once_with_broken_ones_among_them(site, sample, pictures, tmp_path):
@@ -441,7 +338,7 @@ def test_another_camera_can_be_chosen(playwright, server):
     label = "document.querySelector('video').srcObject?.getVideoTracks()[0].label"
     before = site.page.evaluate(label)
     site.page.select_option('select[aria-label=Camera]', index=1)
-    site.page.wait_for_function(f"({label} ?? '{before}') !== '{before}'")
+    site.until(f"({label} ?? '{before}') !== '{before}'")
     assert site.lights() == 1                        # the first one is off
     expect(site.page.locator('.side .empty')).to_contain_text('No face in view')
     browser.close()

@@ -14,8 +14,6 @@ const NOT = [
   "It was learned from pictures found on the web and labelled by strangers, who agreed with each other on about two faces in three. Rare expressions, unusual light, covered faces, and people who are rare among those pictures are read worse.",
 ];
 
-const PRIVACY = "No picture is stored, and none is sent on. Photos and camera frames go from this page to the program that serves it, are read, and are forgotten. The page loads nothing from other machines and works without a network.";
-
 function classTable(card) {
   const { per_class: rows } = card.evaluation;
   const head = ["emotion", "recall", "precision", "F1", "faces"].map((o) => h("th", { scope: "col" }, o));
@@ -82,7 +80,7 @@ function aboutView({ model, el, signal }) {
     root.replaceChildren(
       h("section", {}, h("h2", {}, "How it works"), h("ol.steps", {}, steps)),
       h("section", {}, h("h2", {}, "What it must not be used for"), h("ul.plain", {}, NOT.map((o) => h("li", {}, o)))),
-      h("section", {}, h("h2", {}, "Your pictures"), h("p", {}, PRIVACY)),
+      h("section", {}, h("h2", {}, "Your pictures"), h("p", {}, placeOf(model).privacy)),
       h("section", {}, h("h2", {}, `The model ${card.name}`), h("p", {}, card.description),
         known ? h("dl", {}, figures(card).flatMap(([k, v]) => [h("dt", {}, k), h("dd", {}, v)])) : null,
         known ? h("div.tables", {}, classTable(card), confusion(card)) : null));

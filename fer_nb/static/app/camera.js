@@ -1,4 +1,4 @@
-// The camera: frames go to Python as small JPEGs, one at a time; boxes, bars and a timeline come back.
+// The camera: small frames go to the engine, one at a time, as JPEG to a kernel; boxes, bars and a timeline come back.
 
 const WIDE = 640; // pixels of a frame that travel
 const STALE = 80; // milliseconds: where answers take longer, the frame that was read is shown under its boxes
@@ -16,7 +16,6 @@ const TROUBLE = {
   OverconstrainedError: "That camera is no longer there: choose another, then press Start.",
   ended: "The camera was unplugged or taken by another program: press Start to try again.",
   hidden: "The camera was turned off while the page was hidden: press Start to go on.",
-  lost: "The connection to the program is lost. Trying again; if this stays, reload the page.",
 };
 
 const NOBODY = "No face in view: come nearer, face the camera, and mind the light.";
@@ -128,7 +127,7 @@ function cameraView({ model, el, signal }) {
   video.muted = true;
   const layer = h("canvas.layer", { "aria-hidden": "true" });
   const message = h("p.message", { role: "alert", hidden: true });
-  const rest = h("div.rest", {}, icon("photo"), h("p", {}, "Press Start to see faces read as you move."), h("p.fine", {}, "Frames stay on this machine and are not kept."));
+  const rest = h("div.rest", {}, icon("photo"), h("p", {}, "Press Start to see faces read as you move."), h("p.fine", {}, `Frames stay on ${placeOf(model).here} and are not kept.`));
   const stage = h("div.stage", {}, video, layer, rest);
   const toggle = h("button.primary", { onclick: () => (run ? stop() : start()) }, "Start");
   const choice = h("select", { "aria-label": "Camera", hidden: true, onchange: () => { if (run) start(); } });
@@ -222,18 +221,31 @@ function cameraView({ model, el, signal }) {
 
   const canvas = h("canvas"), brush = canvas.getContext("2d", { willReadFrequently: true });
 
+  /** The video's picture as it is now, for an engine in this page; drawn on `canvas` for one elsewhere. */
+  function drawn(w, high) {
+    if (model.get("place") === "device") return createImageBitmap(video, { resizeWidth: w, resizeHeight: high });
+    if (canvas.width !== w || canvas.height !== high) [canvas.width, canvas.height] = [w, high];
+    brush.drawImage(video, 0, 0, w, high);
+    return canvas;
+  }
+
+  async function packed(picture) {
+    if (picture !== canvas) return picture;
+    const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.7));
+    return blob && new DataView(await blob.arrayBuffer());
+  }
+
   /** The next frame is made ready while the one before is under way. */
   async function grab(mine) {
     if (!mine.fresh || mine.frame || !video.videoWidth) return;
     const scale = Math.min(1, WIDE / video.videoWidth);
-    const [w, high] = [video.videoWidth, video.videoHeight].map((v) => Math.round(v * scale));
-    if (canvas.width !== w || canvas.height !== high) [canvas.width, canvas.height] = [w, high];
-    brush.drawImage(video, 0, 0, w, high);
     const frame = { time: (performance.now() - mine.begun) / 1000 };
     Object.assign(mine, { fresh: false, frame });
-    if (meter.trip > STALE) frame.still = await createImageBitmap(canvas);
-    const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.7));
-    frame.data = blob && new DataView(await blob.arrayBuffer());
+    try {
+      const picture = await drawn(...[video.videoWidth, video.videoHeight].map((v) => Math.round(v * scale)));
+      if (meter.trip > STALE) frame.still = await createImageBitmap(picture);
+      frame.data = await packed(picture);
+    } catch {} // the video has just ended
     if (frame.data) send(mine);
     else mine.frame = null;
   }
@@ -257,7 +269,7 @@ function cameraView({ model, el, signal }) {
     } catch (error) {
       if (run !== mine) return;
       if (!(error instanceof Lost)) mine.answered = performance.now();
-      say(error instanceof Lost ? TROUBLE.lost : error.message);
+      say(error instanceof Lost ? placeOf(model).lost : error.message);
     } finally {
       mine.pending--;
       if (run === mine) {
@@ -270,7 +282,7 @@ function cameraView({ model, el, signal }) {
   /** Four times a second: figures, timeline, and whether answers still come. */
   function watch(mine) {
     const now = performance.now();
-    if (now - mine.answered > PATIENCE) say(TROUBLE.lost);
+    if (now - mine.answered > PATIENCE) say(placeOf(model).lost);
     else figures.textContent = `${meter.fps.toFixed(0)} frames a second \u00b7 ${meter.trip.toFixed(0)} ms round trip`;
     Object.assign(el.dataset, { fps: meter.fps.toFixed(1), trip: meter.trip.toFixed(1), frames: mine.frames ?? 0 });
     timeline.draw(emotions(), (now - mine.begun) / 1000);

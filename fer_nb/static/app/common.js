@@ -130,7 +130,23 @@ function download(name, content, type) {
 const stem = (name) => name.replace(/\.[^.]*$/, "") || "picture";
 
 class Lost extends Error {}
-const GONE = "No answer: the connection to the program is lost. Reload the page to start afresh.";
+
+/** What the page says of where pictures are read: by the program that serves it, or by itself. */
+const PLACES = {
+  kernel: {
+    here: "this machine",
+    privacy: "No picture is stored, and none is sent on. Photos and camera frames go from this page to the program that serves it, are read, and are forgotten. The page loads nothing from other machines and works without a network.",
+    gone: "No answer: the connection to the program is lost. Reload the page to start afresh.",
+    lost: "The connection to the program is lost. Trying again; if this stays, reload the page.",
+  },
+  device: {
+    here: "this device",
+    privacy: "No picture leaves this device. Photos and camera frames are read by this page itself, in your browser, and are forgotten. Once the page is loaded it asks the network for nothing, and it works without one.",
+    gone: "No answer: the engine of this page has stopped. Reload the page to start afresh.",
+    lost: "The engine of this page does not answer. Trying again; if this stays, reload the page.",
+  },
+};
+const placeOf = (model) => PLACES[model.get("place") || "kernel"];
 
 /** Requests to Python over the widget's channel, matched to their replies by number. A reply with `error` rejects with its sentence. */
 function channel(model, signal) {
@@ -150,7 +166,7 @@ function channel(model, signal) {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         waiting.delete(id);
-        reject(new Lost(GONE));
+        reject(new Lost(placeOf(model).gone));
       }, timeout);
       waiting.set(id, { resolve, reject, timer });
       try {
@@ -158,7 +174,7 @@ function channel(model, signal) {
       } catch {
         clearTimeout(timer);
         waiting.delete(id);
-        reject(new Lost(GONE));
+        reject(new Lost(placeOf(model).gone));
       }
     });
   };

@@ -1,4 +1,4 @@
-// Photos: dropped, chosen or pasted; shrunk here, read by Python, shown with boxes, bars, a table and downloads.
+// Photos: dropped, chosen or pasted; shrunk here, read by the engine, shown with boxes, bars, a table and downloads.
 
 const LONGEST = 1600; // pixels of the longer side that travel
 const MOST_MEGAPIXELS = 80;
@@ -247,7 +247,7 @@ function photoView({ model, el, signal }) {
       add([new File([reply.buffers[0]], reply.name, { type: "image/jpeg" })]);
     } catch (error) { note.textContent = error.message; }
   }
-  const note = h("p.fine", { role: "status" }, "Pictures stay on this machine and are not kept.");
+  const note = h("p.fine", { role: "status" }, `Pictures stay on ${placeOf(model).here} and are not kept.`);
   const zone = h("div.drop", {},
     icon("drop"), h("p", {}, h("strong", {}, "Drop photos here"), ", paste, or"),
     h("div.row", {}, h("button.primary", { onclick: () => input.click() }, "Choose photos"), h("button", { onclick: sample }, "Try the sample photo")),

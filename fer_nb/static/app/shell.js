@@ -42,7 +42,7 @@ function shellView({ model, el, signal, host }) {
   warn();
 
   el.append(
-    h("header.top", {}, h("div.name", {}, mark, h("h1", {}, "fer_nb"), h("p", {}, "Facial expressions, read on this machine")),
+    h("header.top", {}, h("div.name", {}, mark, h("h1", {}, "fer_nb"), h("p", {}, `Facial expressions, read on ${placeOf(model).here}`)),
       h("nav", { role: "tablist", onkeydown: keys }, TABS.map(([key]) => buttons[key])),
       h("label.picker", {}, h("span", {}, "Model"), picker)),
     notice, h("main", {}, TABS.map(([key]) => panels[key])));

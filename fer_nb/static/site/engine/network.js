@@ -5,7 +5,7 @@ import { loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
 export async function startRuntime(runtime) {
   self.Module = { locateFile: (name) => new URL(name, runtime).href };
   const { error } = console;
-  console.error = (...said) => (/^INFO:/.test(String(said[0])) ? undefined : error(...said)); // it logs by console.error
+  console.error = (...said) => (/^(INFO|WARNING):/.test(String(said[0])) ? undefined : error(...said)); // it logs by console.error
   await loadLiteRt(runtime.href);
 }
 

@@ -1,0 +1,424 @@
+"The page without a server: Python's answers, in a real browser, from plain files. Screenshots go to test-output/."
+import base64
+import csv
+import functools
+import gzip
+import io
+import json
+import os
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('playwright')
+from pages import FAKE, OUTPUT, SLOW, Site, start_browser  # noqa: E402
+from playwright.sync_api import expect  # noqa: E402
+
+from fer_nb.core import FerError  # noqa: E402
+from fer_nb.inference.recognize import EmotionRecognizer  # noqa: E402
+from fer_nb.inference.tables import PICTURE_COLUMNS  # noqa: E402
+from fer_nb.video.track import FaceStream  # noqa: E402
+
+expect.set_options(timeout=SLOW/2)
+
+
+class Host:
+    "A static server of a folder on this machine, which remembers what was asked for."
+    def __init__(self, folder):
+        asked = self.asked = []
+        class Handler(SimpleHTTPRequestHandler):
+            def log_message(self, *_): pass
+            def log_request(self, code='-', size='-'): asked.append((self.path, int(code)))
+        self.server = ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Handler, directory=str(folder)))
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f'http://127.0.0.1:{self.server.server_port}/faces/'
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def build(folder, **options):
+    "The site at folder/faces, the test is skipped where npm cannot be asked; CI asks it."
+    from fer_nb.apps.site import build_site
+    try: return build_site(folder/'faces', **options)
+    except FerError as e:
+        if os.environ.get('CI') or not any(o in str(e) for o in ('registry', 'no npm', 'no node')): raise
+        pytest.skip(str(e))
+
+
+@pytest.fixture(scope='session')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('www')
+    build(folder)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def host(folder):
+    host = Host(folder)
+    yield host
+    host.stop()
+
+
+class Page(Site):
+    "The static page, once it can read."
+    def __init__(self, browser, url, **options):
+        super().__init__(browser, url, **options)
+        self.page.wait_for_selector('html[data-engine=ready]', state='attached')
+
+
+@pytest.fixture
+def site(chromium, host):
+    site = Page(chromium, host.url)
+    yield site
+    assert not site.errors, site.errors
+    site.context.close()
+
+
+@pytest.fixture(scope='module')
+def photos(chromium, host):
+    site = Page(chromium, host.url)
+    yield site
+    site.context.close()
+
+
+# -- The engine and Python, side by side
+
+OPEN = """async (base) => {
+  const told = await (await fetch(base + 'engine.json')).json();
+  const worker = new Worker(base + 'worker.js'), waiting = new Map();
+  worker.onmessage = ({data: {content}}) => waiting.get(content.id)(content);
+  window.ask = (content, buffers = []) => new Promise((resolve) => {
+    const id = waiting.size + 1;
+    waiting.set(id, resolve);
+    worker.postMessage({content: {...content, id}, buffers});
+  });
+  window.bytes = (text) => Uint8Array.from(atob(text), (o) => o.charCodeAt(0));
+  return ask({kind: 'open', base, settings: told.settings, model: told.model});
+}"""
+PHOTO = "([png]) => ask({kind: 'photo', name: 'it'}, [bytes(png)])"
+FRAME = """async ([png, time]) => {
+  const bitmap = await createImageBitmap(new Blob([bytes(png)]), {colorSpaceConversion: 'none'});
+  return ask({kind: 'frame', time}, [bitmap]);
+}"""
+
+
+class Engine:
+    "The worker without the page: the same messages, pixels as PNG, so that no JPEG decoder is between it and Python."
+    def __init__(self, browser, url):
+        self.page = browser.new_context().new_page()
+        self.page.goto(f'{url}licences/NOTICE.txt')
+        assert 'error' not in self.page.evaluate(OPEN, url)
+
+    def send(self, script, image, *rest):
+        png = base64.b64encode(cv2.imencode('.png', image)[1]).decode()
+        return self.page.evaluate(script, [png, *rest])['faces']
+
+
+@pytest.fixture(scope='module')
+def engine(chromium, host):
+    engine = Engine(chromium, host.url)
+    yield engine
+    engine.page.context.close()
+
+
+@pytest.fixture(scope='module')
+def python(): return EmotionRecognizer(detector='blazeface')
+
+
+def same(found, faces):
+    "Asserts that the engine's faces are Python's."
+    assert len(found) == len(faces)
+    for one, face in zip(found, faces):
+        other = face.to_dict()
+        for key, by in (('box', .5), ('landmarks', .5), ('roll', .2), ('score', 1e-3), ('confidence', 1e-3)):
+            assert np.abs(np.subtract(one[key], other[key])).max() <= by, key
+        assert list(one['probabilities']) == list(other['probabilities'])
+        gap = np.subtract([*one['probabilities'].values()], [*other['probabilities'].values()])
+        assert np.abs(gap).max() <= 1.01e-4
+        for key in ('label', 'answer', 'mixed', 'uncertain', 'reason', 'people'): assert one[key] == other[key], key
+        assert one['sentence'] == face.sentence and one['quality'].keys() == other['quality'].keys()
+
+
+def scenes(sample):
+    "Pictures of one face and more, by name: small and large, turned, covered, dark, at the edge; and of none."
+    photo = cv2.imread(str(sample))
+    head, rng = photo[:200, 60:390], np.random.default_rng(1)
+    def tilted(angle):
+        turn = cv2.getRotationMatrix2D((163, 120), angle, 1)
+        return cv2.warpAffine(head, turn, head.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+    masked = head.copy()
+    cv2.fillPoly(masked, [np.array([(113, 125), (163, 112), (214, 125), (200, 180), (126, 180)])], (150, 110, 60))
+    crowd = np.full((900, 1400, 3), 70, np.uint8)
+    for i, size in enumerate((.3, .45, .6, .8, 1., 1.3)):
+        face = cv2.resize(photo[30:200, 140:300], None, fx=size, fy=size)
+        crowd[60+70*i:60+70*i+len(face), 30+210*i:30+210*i+face.shape[1]] = face
+    yield 'sample', photo
+    yield 'tilted and masked', np.hstack([tilted(-40), masked])
+    yield 'tilted a little', tilted(25)
+    yield 'upside down', photo[::-1].copy()
+    yield 'dark', (photo*.12).astype(np.uint8)
+    yield 'blurred', cv2.GaussianBlur(photo, (0, 0), 6)
+    yield 'at the edge', photo[60:180, 200:400]
+    yield 'tiny', cv2.resize(photo, (97, 97))
+    yield 'large and odd', cv2.resize(photo, (1600, 1201))
+    yield 'crowd', crowd
+    yield 'wall', rng.integers(150, 200, (300, 400, 3)).astype(np.uint8)
+
+
+def test_photos_have_the_same_faces_as_in_python(engine, python, sample):
+    faces = 0
+    for name, image in scenes(sample):
+        expected = python(image)
+        faces += len(expected)
+        try: same(engine.send(PHOTO, image), expected)
+        except AssertionError as e: raise AssertionError(f'{name}: {e}') from None
+    assert faces >= 10
+
+
+def test_every_model_answers_as_in_python(engine, sample):
+    from fer_nb.inference.zoo import list_models
+    image = cv2.imread(str(sample))
+    try:
+        for card in list_models():
+            engine.page.evaluate("(model) => ask({kind: 'use', model})", card.name)
+            same(engine.send(PHOTO, image), EmotionRecognizer(card.name, 'blazeface')(image))
+    finally: engine.page.evaluate("() => ask({kind: 'use', model: 'se_resnet'})")
+
+
+def test_a_film_has_the_same_tracks_as_in_python(engine, python):
+    "Two faces that move, one that goes and comes back, nobody, and time that runs unevenly."
+    import fake_camera
+    stream, time, numbers = FaceStream(python), 0., set()
+    for i, frame in enumerate(fake_camera.frames(2, 48)):
+        time += (.03, .04, .11)[i % 3]
+        if 12 <= i < 20: frame[:, 320:] = 70
+        if 30 <= i < 33: frame[:] = 70
+        if i == 40: time += 2                                    # so long that everybody gets a new number
+        expected = stream(frame, time)
+        found = engine.send(FRAME, frame, time)
+        same(found, expected)
+        assert [o['track'] for o in found] == [o.track for o in expected]
+        numbers |= {o.track for o in expected}
+    assert len(numbers) == 4
+
+
+# -- The page
+
+
+@pytest.mark.parametrize('width, height', [(1440, 900), (390, 844)])
+def test_the_page_opens_complete_and_reads(chromium, host, width, height):
+    site = Page(chromium, host.url, viewport=dict(width=width, height=height))
+    for tab in ('About', 'Camera', 'Photo'):
+        site.page.click(f'role=tab[name={tab}]')
+        assert site.page.evaluate('document.scrollingElement.scrollWidth <= innerWidth'), f'{tab} is too wide'
+        site.shot(f'site_{tab.lower()}_{width}')
+    site.page.click('text=Try the sample photo')
+    expect(site.wait('sample.jpg').locator('.box .chip')).to_contain_text('happy')
+    assert site.page.evaluate('document.scrollingElement.scrollWidth <= innerWidth'), 'a photo is wider than the page'
+    site.page.screenshot(path=OUTPUT/f'site_read_{width}.png', full_page=True)
+    assert site.hosts == {host.url.split('/')[2]} and not site.errors
+    site.context.close()
+
+
+def test_about_says_that_nothing_leaves_the_device(site):
+    site.page.click('role=tab[name=About]')
+    about = site.page.locator('.fer-nb-about')
+    expect(about).to_contain_text('No picture leaves this device')
+    expect(about).to_contain_text('what people would say of a face, not what the person feels')
+    expect(about.locator('table.confusion tbody tr')).to_have_count(7)
+
+
+def test_a_photo_by_drop_chooser_and_paste_and_its_downloads(site, sample, python):
+    (face,) = python(sample)
+    site.add(sample)
+    card = site.wait('sample.jpg')
+    expect(card.locator('.box .chip')).to_contain_text(face.label)
+    expect(card.locator('.people [role=img]')).to_have_attribute('aria-label', face.sentence)
+    name, data = site.download('role=button[name="Download JSON of sample.jpg"]')
+    (picture,) = json.loads(data)
+    assert (name, picture['width'], picture['height']) == ('sample_faces.json', 512, 512)
+    assert picture['faces'][0].keys() == face.to_dict().keys() and picture['faces'][0]['people'] == face.people
+    (row,) = csv.DictReader(io.StringIO(site.download('role=button[name="Download CSV of sample.jpg"]')[1].decode()))
+    assert tuple(row) == (*PICTURE_COLUMNS, *face.labels)
+    name, data = site.download('role=button[name="Download PNG of sample.jpg"]')
+    drawn = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert name == 'sample_faces.png' and drawn.shape == (512, 512, 3)
+    assert np.abs(drawn.astype(int) - cv2.imread(str(sample))).mean() > 1
+    site.paste(sample.read_bytes())
+    expect(site.wait('pasted.jpg').locator('.box')).to_have_count(1)
+    site.page.click('text=Clear')
+    for _ in site.drag(sample): pass
+    expect(site.wait('sample.jpg').locator('.box')).to_have_count(1)
+
+
+def test_another_model_reads_the_photos_again(site, sample):
+    (face,) = EmotionRecognizer('lenet', detector='blazeface')(sample)
+    site.page.click('text=Try the sample photo')
+    card = site.wait('sample.jpg')
+    before = card.locator('.bars').inner_text()
+    site.page.select_option('select[aria-label=Model]', 'lenet')
+    expect(card.locator('.bars')).not_to_have_text(before)
+    site.wait('sample.jpg')
+    (picture,) = json.loads(site.download('role=button[name="Download JSON of sample.jpg"]')[1])
+    expected = face.to_dict()['probabilities']
+    gaps = [abs(expected[k] - v) for k, v in picture['faces'][0]['probabilities'].items()]
+    assert max(gaps) < .1                                                # the page has made a JPEG of it
+    site.page.click('role=tab[name=About]')
+    expect(site.page.locator('.fer-nb-about')).to_contain_text('The model lenet')
+
+
+@pytest.mark.parametrize('which, said', [
+    ('text', 'it holds text'), ('empty', '0 bytes'), ('svg', 'it holds SVG'), ('heic', 'HEIC'), ('tiff', 'TIFF'),
+    ('broken', 'breaks off'), ('huge', '100 megapixels')])
+def test_a_bad_file_gets_a_sentence_and_the_next_one_works(photos, sample, pictures, which, said):
+    path = pictures[which]
+    photos.add(path)
+    message = photos.wait(path.name, 'bad').locator('.message')
+    expect(message).to_contain_text(said)
+    expect(message).to_contain_text(path.name)
+    photos.add(sample)
+    expect(photos.wait('sample.jpg').locator('.box')).to_have_count(1)
+    photos.page.click('text=Clear')
+
+
+def test_a_wall_and_a_turned_phone(photos, pictures):
+    photos.add(pictures['wall'], pictures['phone'])
+    expect(photos.wait('wall.jpg').locator('.message')).to_contain_text('No face found')
+    expect(photos.wait('phone.jpg').locator('.box .chip')).to_contain_text('happy')
+    photos.page.click('text=Clear')
+
+
+# -- The camera
+
+
+def test_the_camera_follows_two_faces_and_nothing_is_asked_for(site, host):
+    site.page.click('text=Try the sample photo')
+    site.wait('sample.jpg')
+    site.page.wait_for_selector('html[data-offline=ready]', state='attached')
+    asked = len(host.asked)
+    site.start_camera(2)
+    site.frames(20)
+    tracks = "[...document.querySelectorAll('.live .face')].map((o) => o.dataset.track).join()"
+    numbers = site.page.evaluate(tracks)
+    expect(site.page.locator('.live .chip').first).to_contain_text('happy')
+    site.shot('site_camera')
+    site.frames(40)
+    assert site.page.evaluate(tracks) == numbers
+    name, data = site.download('text=Snapshot')
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), 1).shape == (480, 640, 3) and site.lights() == 1
+    site.page.click('role=button[name=Stop]')
+    assert site.lights() == 0
+    site.page.click('role=tab[name=Photo]')
+    site.page.click('text=Clear')
+    site.page.click('text=Try the sample photo')
+    site.wait('sample.jpg')
+    assert {o for o, _ in host.asked[asked:]} <= {'/faces/sw.js'}   # the browser itself asks for a new version
+
+
+@pytest.mark.parametrize('faces', [0, 1])
+def test_the_camera_with_one_face_and_with_none(playwright, host, tmp_path, faces):
+    import fake_camera
+    film = tmp_path/'film.mjpeg'
+    if faces: fake_camera.write(film, faces)
+    else: film.write_bytes(cv2.imencode('.jpg', np.full((480, 640, 3), 90, np.uint8))[1].tobytes()*30)
+    browser = start_browser(playwright, *FAKE, f'--use-file-for-fake-video-capture={film}')
+    site = Page(browser, host.url)
+    site.start_camera(faces)
+    site.frames(5)
+    nobody = site.page.locator('.side .nobody, .side p').first
+    if not faces: expect(nobody).to_contain_text('No face in view')
+    site.page.evaluate("tracks[0].stop(); tracks[0].dispatchEvent(new Event('ended'))")
+    expect(site.page.locator('.fer-nb-camera .message')).to_contain_text('unplugged')
+    browser.close()
+
+
+# -- Offline, versions, and what a browser may lack
+
+
+def test_the_page_works_offline_after_the_first_visit(chromium, folder, tmp_path):
+    host = Host(folder)
+    site = Page(chromium, host.url)
+    site.page.wait_for_selector('html[data-offline=ready]', state='attached')
+    host.stop()
+    site.page.reload()
+    site.page.wait_for_selector('html[data-engine=ready]', state='attached')
+    site.page.click('text=Try the sample photo')
+    expect(site.wait('sample.jpg').locator('.box')).to_have_count(1)
+    site.page.select_option('select[aria-label=Model]', 'lenet')            # never loaded before
+    expect(site.page.locator('.message.bad').first).to_contain_text('cannot be loaded: check the connection')
+    site.context.close()
+
+
+def test_a_second_visit_transfers_nothing_and_a_new_version_asks(chromium, folder, tmp_path):
+    import shutil
+    shutil.copytree(folder/'faces', tmp_path/'faces')
+    host = Host(tmp_path)
+    site = Page(chromium, host.url)
+    site.page.wait_for_selector('html[data-offline=ready]', state='attached')
+    asked = len(host.asked)
+    site.page.reload()
+    site.page.wait_for_selector('html[data-engine=ready]', state='attached')
+    site.page.wait_for_timeout(500)
+    assert {o for o, _ in host.asked[asked:]} <= {'/faces/sw.js'}           # is there another version?
+    page, sw = tmp_path/'faces/page.css', tmp_path/'faces/sw.js'
+    page.write_text(page.read_text() + '\nbody { outline: 3px solid red; }\n')
+    sw.write_text(sw.read_text().replace('VERSION = "', 'VERSION = "x'))
+    site.page.reload()
+    site.page.wait_for_selector('#update')
+    outline = "getComputedStyle(document.body).outlineStyle"
+    assert site.page.evaluate(outline) == 'none'
+    with site.page.expect_navigation(): site.page.click('text=Use it now')
+    site.until(f"{outline} === 'solid'")
+    site.context.close()
+    host.stop()
+
+
+@pytest.mark.parametrize('script, said', [
+    ('delete window.Worker', 'no workers'), ('WebAssembly.validate = () => false', 'WebAssembly with SIMD'),
+    ('delete window.WebAssembly', 'WebAssembly with SIMD')])
+def test_a_browser_that_lacks_something_gets_a_sentence(chromium, host, script, said):
+    page = chromium.new_context().new_page()
+    page.add_init_script(script)
+    page.goto(host.url)
+    expect(page.locator('#opening .step')).to_contain_text(said)
+    page.context.close()
+
+
+def test_a_network_with_a_changed_byte_is_refused(chromium, folder, tmp_path):
+    import shutil
+    shutil.copytree(folder/'faces', tmp_path/'faces')
+    for name in ('detector', 'lenet'):
+        path = tmp_path/f'faces/models/{name}.tflite'
+        data = bytearray(path.read_bytes())
+        data[len(data)//2] ^= 1
+        path.write_bytes(data)
+    host = Host(tmp_path)
+    site = Site(chromium, host.url)
+    expect(site.page.locator('.message.bad').first).to_contain_text('The face detector is not the file that belongs')
+    site.context.close()
+    host.stop()
+
+
+# -- Cost
+
+
+def test_the_first_visit_is_small(chromium, host, folder):
+    "What a host that compresses would send; a second visit to the same host needs none of it."
+    def visit():
+        start = len(host.asked)
+        site = Page(chromium, host.url)
+        site.page.wait_for_selector('html[data-offline=ready]', state='attached')
+        site.context.close()
+        got = {o.split('?')[0].removeprefix('/faces/') for o, code in host.asked[start:] if code == 200}
+        return {o or 'index.html' for o in got}
+    files = visit()
+    size = lambda names: sum(len(gzip.compress((folder/'faces'/o).read_bytes(), 9)) for o in names)
+    assert size(files) <= 4.5e6
+    lenet = files - {'models/se_resnet.tflite'} | {'models/lenet.tflite'}
+    assert size(lenet) <= 3.5e6

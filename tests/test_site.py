@@ -422,3 +422,76 @@ def test_the_first_visit_is_small(chromium, host, folder):
     assert size(files) <= 4.5e6
     lenet = files - {'models/se_resnet.tflite'} | {'models/lenet.tflite'}
     assert size(lenet) <= 3.5e6
+
+
+# -- The dashboard's camera, on this device
+
+
+@pytest.fixture(scope='module')
+def served(folder):
+    pytest.importorskip('voila')
+    from fer_nb.apps.serve import start
+    with start(port=0, device=folder/'faces') as server: yield server
+
+
+def test_the_dashboards_camera_asks_the_server_for_nothing(chromium, served):
+    site = Site(chromium, served.url)
+    sent = []
+    site.page.on('websocket', lambda o: o.on('framesent', lambda data: sent.append(data)))
+    site.page.reload()                                                      # so that its websocket is heard
+    site.page.wait_for_selector('.fer-nb .drop')
+    site.start_camera(2)
+    site.frames(5)
+    expect(site.page.locator('.fer-nb-camera .means')).to_contain_text('do not leave this browser')
+    asked = []
+    site.page.on('request', lambda o: asked.append(o.url))
+    messages = len(sent)
+    site.frames(40)
+    site.page.wait_for_timeout(5500)                                        # the page asks every five seconds otherwise
+    assert asked == [] and len(sent) == messages
+    expect(site.page.locator('.live .chip').first).to_contain_text('happy')
+    site.shot('camera_on_this_device')
+    site.page.select_option('select[aria-label="Where frames are read"]', 'kernel')
+    expect(site.page.locator('.fer-nb-camera .means')).to_contain_text('go to the program that serves this page')
+    site.until("document.querySelector('[data-camera=on]')?.dataset.place === 'kernel'")
+    while len(sent) == messages: site.page.wait_for_timeout(50)             # frames, to the kernel
+    assert not site.errors, site.errors
+    site.context.close()
+
+
+def test_the_dashboards_camera_on_this_device_uses_the_model_that_is_chosen(chromium, served):
+    site = Site(chromium, served.url)
+    site.start_camera(2)
+    before = site.page.locator('.live .bars').first.inner_text()
+    site.page.select_option('select[aria-label=Model]', 'lenet')
+    expect(site.page.locator('.live .bars').first).not_to_have_text(before)
+    site.frames(5)
+    assert site.figures()['place'] == 'device'
+    site.context.close()
+
+
+def test_where_the_browser_cannot_the_dashboard_says_so_and_the_kernel_reads(chromium, served):
+    context = chromium.new_context(viewport=dict(width=1440, height=900))
+    page = context.new_page()
+    page.add_init_script("WebAssembly.validate = () => false")
+    page.goto(served.url)
+    page.wait_for_selector('.fer-nb .drop')
+    page.click('role=tab[name=Camera]')
+    expect(page.locator('.fer-nb-camera .means')).to_contain_text('lacks WebAssembly with SIMD')
+    expect(page.locator('select[aria-label="Where frames are read"]')).to_be_hidden()
+    page.click('role=button[name=Start]')
+    expect(page.locator('.live .face')).to_have_count(2)
+    context.close()
+
+
+def test_an_engine_that_cannot_be_loaded_is_said_before_a_frame_leaves(chromium, served):
+    site = Site(chromium, served.url)
+    site.context.route('**/device/models/detector*', lambda o: o.abort())
+    site.page.click('role=tab[name=Camera]')
+    site.page.click('role=button[name=Start]')
+    expect(site.page.locator('.fer-nb-camera .message')).to_contain_text('The face detector cannot be loaded')
+    expect(site.page.locator('.fer-nb-camera .means')).to_contain_text('go to the program that serves this page')
+    assert site.lights() == 0
+    site.page.click('role=button[name=Start]')                              # now the visitor knows who reads
+    expect(site.page.locator('.live .face')).to_have_count(2)
+    site.context.close()

@@ -136,6 +136,11 @@ class Server:
     def __exit__(self, *_): self.stop()
 
 # %% ../../nbs/apps/02_serve.ipynb #27264fae
+def _engine(folder):
+    "The folder of an engine for browsers that has this package's numbers, or ''."
+    from fer_nb.apps.site import current_engine
+    return str(current_engine(folder) or '')
+
 def start(
     host:str='127.0.0.1', # To listen on
     port:int=PORT,        # See `choose_port`
@@ -143,10 +148,12 @@ def start(
     config=None,          # A configuration to read after fer_nb's own
     notebook=None,        # Another page than `page()`
     seconds:float=120,    # How long the server may take to answer
+    device=None,          # Folder of a site whose engine reads camera frames in browsers; None is `engine_folder`'s
 ) -> Server:
     "Start the dashboard and wait until it answers. What was asked for in vain raises `FerError` before that."
     _check_extra()
-    port, env = choose_port(host, port), {**os.environ, 'FER_NB_MODEL': _check_model(model)}
+    own = dict(FER_NB_MODEL=_check_model(model), FER_NB_DEVICE=_engine(device))
+    port, env = choose_port(host, port), os.environ | own
     command = server_command(host, port, config, notebook, os.getpid())
     process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, start_new_session=True)  # Ctrl-C is ours
     server, end = Server(process, host, port), time.monotonic() + seconds

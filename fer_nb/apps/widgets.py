@@ -6,9 +6,11 @@
 __all__ = ['anywidget', 'traitlets', 'answer_message', 'PhotoWidget', 'CameraWidget', 'AboutWidget', 'Dashboard']
 
 # %% ../../nbs/apps/00_widgets.ipynb #6954d4d1
+import json
 import logging
 import os
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -113,6 +115,8 @@ _MOST_PIXELS = 1920*1080
 
 class CameraWidget(_View):
     "A camera's picture with the faces in it followed and read, live bars, and the last half minute as a timeline."
+    device = traitlets.Dict().tag(sync=True)          # {path, settings} of an engine for the browser, or nothing
+
     def __init__(self,
         recognizer=None, # An `EmotionRecognizer`; None makes the default one
         smooth:float=.4, # Time constant of the average over frames, seconds
@@ -158,6 +162,12 @@ class AboutWidget(_View):
         self.model, self.card = _name(recognizer), shown_card(recognizer.classifier.card)
 
 # %% ../../nbs/apps/00_widgets.ipynb #c48d5151
+def _device():
+    "What a camera needs to know of the engine that the page's server has, or nothing."
+    if not (folder := os.environ.get('FER_NB_DEVICE')): return {}
+    told = json.loads((Path(folder)/'engine.json').read_text(encoding='utf-8'))
+    return dict(path='device/', settings=told['settings'])
+
 class Dashboard(_View):
     "The page: photos, camera and the card of the model, behind tabs."
     models = traitlets.List().tag(sync=True)          # [{name, accuracy, milliseconds}] to choose from
@@ -170,6 +180,7 @@ class Dashboard(_View):
     ):
         recognizer = EmotionRecognizer(model or os.environ.get('FER_NB_MODEL') or None, detector)
         parts = dict(photo=PhotoWidget(recognizer), camera=CameraWidget(recognizer), about=AboutWidget(recognizer))
+        parts['camera'].device = _device()
         name, choices, emotions = _name(recognizer), model_choices(), emotions_of(recognizer.classifier.labels)
         if name not in {o['name'] for o in choices}:
             choices.insert(0, dict(name=name, accuracy=None, milliseconds=None))

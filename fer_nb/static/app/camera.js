@@ -122,12 +122,13 @@ class Meter {
 
 function cameraView({ model, el, signal }) {
   const emotions = () => model.get("emotions");
-  const ask = channel(model, signal);
+  const reader = new Reader(model, signal), ask = (...message) => reader.ask(...message);
   const video = h("video", { playsinline: true, muted: true, "aria-label": "The camera's picture" });
   video.muted = true;
   const layer = h("canvas.layer", { "aria-hidden": "true" });
   const message = h("p.message", { role: "alert", hidden: true });
-  const rest = h("div.rest", {}, icon("photo"), h("p", {}, "Press Start to see faces read as you move."), h("p.fine", {}, `Frames stay on ${placeOf(model).here} and are not kept.`));
+  const kept = h("p.fine"), means = h("p.fine.means"), where = h("select", { "aria-label": "Where frames are read", onchange: () => move(where.value) });
+  const rest = h("div.rest", {}, icon("photo"), h("p", {}, "Press Start to see faces read as you move."), kept);
   const stage = h("div.stage", {}, video, layer, rest);
   const toggle = h("button.primary", { onclick: () => (run ? stop() : start()) }, "Start");
   const choice = h("select", { "aria-label": "Camera", hidden: true, onchange: () => { if (run) start(); } });
@@ -140,6 +141,24 @@ function cameraView({ model, el, signal }) {
   const shown = new Map(); // track -> {el, chart, chip}
   let run = null, chosen = null, meter, reply = null;
   el.ferNbTrips = []; // the last round trips in milliseconds, for measuring (nbs/tutorials/bench_app.py)
+
+  /** Shows where frames are read, and what that means. */
+  function tell() {
+    kept.textContent = `Frames stay on ${reader.words.here} and are not kept.`;
+    where.replaceChildren(...["device", "kernel"].map((o) => h("option", { value: o, selected: o === reader.place }, PLACES[o].name)));
+    where.hidden = !reader.able;
+    means.textContent = reader.able ? reader.words.means : reader.lacks && `${PLACES.kernel.means} ${reader.lacks}`;
+    means.hidden = !means.textContent;
+    el.dataset.place = reader.place;
+  }
+
+  function move(place) {
+    const on = Boolean(run);
+    stop();
+    reader.place = place;
+    tell();
+    if (on) start();
+  }
 
   stage.classList.add("mirrored");
   const say = (text) => { message.textContent = text ?? ""; message.hidden = !text; };
@@ -176,8 +195,10 @@ function cameraView({ model, el, signal }) {
       snap.disabled = false;
       stage.classList.add("on");
       el.dataset.camera = "on";
-      mine.answered = performance.now();
       await listCameras();
+      await reader.open().catch((error) => { tell(); throw error; });
+      if (run !== mine) return;
+      mine.answered = performance.now();
       await ask({ kind: "reset" }, [], PATIENCE).catch(() => {});
       next(mine);
       mine.timer = setInterval(() => watch(mine), 250);
@@ -223,7 +244,7 @@ function cameraView({ model, el, signal }) {
 
   /** The video's picture as it is now, for an engine in this page; drawn on `canvas` for one elsewhere. */
   function drawn(w, high) {
-    if (model.get("place") === "device") return createImageBitmap(video, { resizeWidth: w, resizeHeight: high });
+    if (reader.place === "device") return createImageBitmap(video, { resizeWidth: w, resizeHeight: high });
     if (canvas.width !== w || canvas.height !== high) [canvas.width, canvas.height] = [w, high];
     brush.drawImage(video, 0, 0, w, high);
     return canvas;
@@ -269,7 +290,7 @@ function cameraView({ model, el, signal }) {
     } catch (error) {
       if (run !== mine) return;
       if (!(error instanceof Lost)) mine.answered = performance.now();
-      say(error instanceof Lost ? placeOf(model).lost : error.message);
+      say(error instanceof Lost ? reader.words.lost : error.message);
     } finally {
       mine.pending--;
       if (run === mine) {
@@ -282,7 +303,7 @@ function cameraView({ model, el, signal }) {
   /** Four times a second: figures, timeline, and whether answers still come. */
   function watch(mine) {
     const now = performance.now();
-    if (now - mine.answered > PATIENCE) say(placeOf(model).lost);
+    if (now - mine.answered > PATIENCE) say(reader.words.lost);
     else figures.textContent = `${meter.fps.toFixed(0)} frames a second \u00b7 ${meter.trip.toFixed(0)} ms round trip`;
     Object.assign(el.dataset, { fps: meter.fps.toFixed(1), trip: meter.trip.toFixed(1), frames: mine.frames ?? 0 });
     timeline.draw(emotions(), (now - mine.begun) / 1000);
@@ -350,13 +371,22 @@ function cameraView({ model, el, signal }) {
   on(window, "pagehide", leave);
   on(el, "fer-nb-leave", () => { if (run) stop(); });
   on(navigator.mediaDevices, "devicechange", () => listCameras().catch(() => {}));
-  model.on("change:model", () => { timeline.rows = []; shown.forEach((o) => o.el.remove()); shown.clear(); });
+  model.on("change:model", () => {
+    timeline.rows = [];
+    shown.forEach((o) => o.el.remove());
+    shown.clear();
+    if (!reader.told) return;
+    if (reader.place === "device" && !reader.able) move("kernel");
+    else reader.open().catch((error) => { stop(); tell(); say(error.message); });
+    tell();
+  });
 
   const history = h("section.card.history", {}, who, timeline.canvas);
   el.append(h("div.fer-nb-camera", {},
     h("div.split", {}, h("div.left", {}, stage, message,
-      h("div.row.controls", {}, toggle, snap, choice, h("label", {}, mirror, " Mirror"), figures)), h("div.side", {}, nobody, panels)),
+      h("div.row.controls", {}, toggle, snap, choice, where, h("label", {}, mirror, " Mirror"), figures), means), h("div.side", {}, nobody, panels)),
     history));
+  tell();
   if (!navigator.mediaDevices?.getUserMedia) say(TROUBLE[window.isSecureContext ? "unsupported" : "insecure"]);
   return stop;
 }

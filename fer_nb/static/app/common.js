@@ -135,12 +135,16 @@ class Lost extends Error {}
 const PLACES = {
   kernel: {
     here: "this machine",
+    name: "On the server",
+    means: "Frames go to the program that serves this page, are read there, and are forgotten.",
     privacy: "No picture is stored, and none is sent on. Photos and camera frames go from this page to the program that serves it, are read, and are forgotten. The page loads nothing from other machines and works without a network.",
     gone: "No answer: the connection to the program is lost. Reload the page to start afresh.",
     lost: "The connection to the program is lost. Trying again; if this stays, reload the page.",
   },
   device: {
     here: "this device",
+    name: "On this device",
+    means: "Frames do not leave this browser, and the server is asked for nothing while the camera runs.",
     privacy: "No picture leaves this device. Photos and camera frames are read by this page itself, in your browser, and are forgotten. Once the page is loaded it asks the network for nothing, and it works without one.",
     gone: "No answer: the engine of this page has stopped. Reload the page to start afresh.",
     lost: "The engine of this page does not answer. Trying again; if this stays, reload the page.",

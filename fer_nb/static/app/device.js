@@ -96,3 +96,40 @@ function deviceModels(device, told, sample) {
   device.open.catch((error) => shell.set("notice", error.message));
   return { shell, ...parts };
 }
+
+/** Who reads the camera's frames: a kernel, or a worker in this page where the engine's files lie beside it, the browser can run them, and the visitor wants it. */
+class Reader {
+  constructor(model, signal) {
+    Object.assign(this, { model, kernel: channel(model, signal), place: model.get("place") || "kernel", device: null });
+    this.told = model.get("device")?.settings ? model.get("device") : null;
+    this.lacks = this.told ? deviceLacks() : "";
+    if (this.able) this.place = "device";
+    signal?.addEventListener("abort", () => this.device?.close());
+  }
+
+  /** Whether the visitor has a choice. */
+  get able() { return Boolean(this.told && !this.lacks && this.told.settings.models[this.model.get("model")]); }
+
+  get words() { return PLACES[this.place]; }
+
+  /** Resolves once frames can be read here; rejects with a sentence, and then the kernel is who reads. */
+  async open() {
+    if (!this.told || this.place !== "device") return;
+    const name = this.model.get("model");
+    try {
+      this.device ??= new Device(new URL(this.told.path, location.href), this.told.settings, name);
+      await this.device.open;
+      await this.device.ask({ kind: "use", model: name });
+    } catch (error) {
+      this.device.close();
+      Object.assign(this, { device: null, lacks: error.message, place: "kernel" });
+      throw error;
+    }
+  }
+
+  async ask(content, buffers, patience) {
+    if (!this.told || this.place !== "device") return this.kernel(content, buffers, patience);
+    const [reply, out] = await this.device.ask(content, buffers);
+    return { ...reply, buffers: out };
+  }
+}

@@ -44,6 +44,7 @@
   let misses = 0;
   async function ask() {
     if (document.hidden || !kernel) return;
+    if (document.querySelector('[data-camera=on][data-place=device]')) return;   // then nothing is asked of the server
     try {
       const answer = await fetch(`${base}health/${kernel}`, {cache: 'no-store', signal: AbortSignal.timeout(EVERY)});
       const {alive} = await answer.json();

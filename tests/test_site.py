@@ -110,8 +110,8 @@ FRAME = """async ([png, time]) => {
 
 class Engine:
     "The worker without the page: the same messages, pixels as PNG, so that no JPEG decoder is between it and Python."
-    def __init__(self, browser, url):
-        self.page = browser.new_context().new_page()
+    def __init__(self, page, url):
+        self.page = page
         self.page.goto(f'{url}licences/NOTICE.txt')
         assert 'error' not in self.page.evaluate(OPEN, url)
 
@@ -122,7 +122,7 @@ class Engine:
 
 @pytest.fixture(scope='module')
 def engine(chromium, host):
-    engine = Engine(chromium, host.url)
+    engine = Engine(chromium.new_context().new_page(), host.url)
     yield engine
     engine.page.context.close()
 
@@ -338,6 +338,54 @@ def test_the_camera_with_one_face_and_with_none(playwright, host, tmp_path, face
     browser.close()
 
 
+# -- Firefox
+
+
+@pytest.fixture(scope='module')
+def firefox(tmp_path_factory):
+    pytest.importorskip('tornado')
+    import firefox
+    if not (path := firefox.find()): pytest.skip("no Firefox: install one, or name it in the variable FIREFOX")
+    running = firefox.Firefox(path, tmp_path_factory.mktemp('firefox'))
+    yield running
+    running.stop()
+
+
+UNTIL = """async () => {
+  for (let i = 0; i < 600; i++) {
+    if (IT) return true;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  return document.body.innerText;
+}"""
+
+
+def test_firefox_has_the_same_faces_and_tracks_as_python(firefox, host, python, sample):
+    import fake_camera
+    engine, stream = Engine(firefox, host.url), FaceStream(python)
+    for name, image in scenes(sample):
+        if name in ('sample', 'tilted and masked', 'at the edge', 'wall'):
+            same(engine.send(PHOTO, image), python(image))
+    for i, frame in enumerate(fake_camera.frames(2, 12)):
+        expected, found = stream(frame, i/30), engine.send(FRAME, frame, i/30)
+        same(found, expected)
+        assert [o['track'] for o in found] == [o.track for o in expected]
+
+
+def test_firefox_shows_the_page_and_its_camera(firefox, host):
+    firefox.goto(host.url)
+    until = lambda script: firefox.evaluate(UNTIL.replace('IT', script))
+    click = "(text) => [...document.querySelectorAll('button')].find((o) => o.textContent === text).click()"
+    assert until("document.documentElement.dataset.engine === 'ready'") is True
+    firefox.evaluate(click, 'Try the sample photo')
+    assert until("document.querySelector('article .box .chip')?.textContent.includes('happy')") is True
+    firefox.evaluate(click, 'Camera')
+    firefox.evaluate(click, 'Start')
+    assert until("+document.querySelector('[data-camera]')?.dataset.frames >= 5") is True
+    assert until("document.querySelector('.fer-nb-camera .empty').textContent.includes('No face in view')") is True
+    assert until("document.documentElement.dataset.offline === 'ready'") is True
+
+
 # -- Offline, versions, and what a browser may lack
 
 
@@ -408,20 +456,32 @@ def test_a_network_with_a_changed_byte_is_refused(chromium, folder, tmp_path):
 # -- Cost
 
 
+def first_visit(chromium, host):
+    "The paths of the files that a first visit asks for."
+    start = len(host.asked)
+    site = Page(chromium, host.url)
+    site.page.wait_for_selector('html[data-offline=ready]', state='attached')
+    site.context.close()
+    return {o.split('?')[0].removeprefix('/faces/') or 'index.html' for o, code in host.asked[start:] if code == 200}
+
+
 def test_the_first_visit_is_small(chromium, host, folder):
     "What a host that compresses would send; a second visit to the same host needs none of it."
-    def visit():
-        start = len(host.asked)
-        site = Page(chromium, host.url)
-        site.page.wait_for_selector('html[data-offline=ready]', state='attached')
-        site.context.close()
-        got = {o.split('?')[0].removeprefix('/faces/') for o, code in host.asked[start:] if code == 200}
-        return {o or 'index.html' for o in got}
-    files = visit()
+    files = first_visit(chromium, host)
     size = lambda names: sum(len(gzip.compress((folder/'faces'/o).read_bytes(), 9)) for o in names)
     assert size(files) <= 4.5e6
-    lenet = files - {'models/se_resnet.tflite'} | {'models/lenet.tflite'}
-    assert size(lenet) <= 3.5e6
+    assert size(files - {'models/se_resnet.tflite'} | {'models/lenet.tflite'}) <= 3.5e6
+
+
+def test_two_hundred_visitors_at_once_are_served(chromium, host, folder):
+    "By a static server on this machine; each fetches what a browser fetches on its first visit."
+    from concurrent.futures import ThreadPoolExecutor
+    from urllib.request import ProxyHandler, build_opener
+    files, direct = sorted(first_visit(chromium, host)), build_opener(ProxyHandler({}))
+    whole = {o: (folder/'faces'/o).read_bytes() for o in files}
+    def visit(_):
+        return all(direct.open(f'{host.url}{o}', timeout=120).read() == whole[o] for o in files)
+    with ThreadPoolExecutor(50) as pool: assert all(pool.map(visit, range(200)))
 
 
 # -- The dashboard's camera, on this device

@@ -38,9 +38,10 @@ class Effort(NamedTuple):
     detectors:int # How many of those that can run here, the best first; None is all
     film:int      # Frames of the film
     defects:int   # How many of `fer_nb.training.degrade.DEFECTS`; None is all
+    scenes:int    # Composed pictures of each size
 
-FULL = Effort(5, .3, 5, 8, (1, 10, 100, 1000, 10_000), (1, 2, 4, 8, 16, 32, 64), None, None, 900, None)
-QUICK = Effort(1, .005, 1, 2, (1, 10), (1, 2), 70, 2, 12, 2)
+FULL = Effort(5, .3, 5, 8, (1, 10, 100, 1000, 10_000), (1, 2, 4, 8, 16, 32, 64), None, None, 900, None, 80)
+QUICK = Effort(1, .005, 1, 2, (1, 10), (1, 2), 70, 2, 12, 2, 2)
 
 # %% ../../nbs/bench/01_cases.ipynb #1f90bcf6
 @dataclass

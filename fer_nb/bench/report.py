@@ -21,7 +21,7 @@ from ..core import FerError, need, replacing
 from ..inference.zoo import DEFAULT, list_models, load_model
 from ..training.data import load, measured_split
 from ..training.votes import with_votes
-from . import cases, programs, robust
+from . import cases, programs, robust, scenes
 from .cases import FULL, QUICK, Setting
 from .measure import machine, threads
 
@@ -40,6 +40,7 @@ SECTIONS = {
     'video': Section(programs.films, "Films of 640 x 480 at 30 frames a second: `fer-nb video` with an annotated film "
                                      "and a table, to its end"),
     'growth': Section(programs.growth, "As work grows"),
+    'scenes': Section(scenes.scenes, "Faces found in composed pictures by size, false ones, time, one thread"),
     'limit': Section(cases.limit, "Multiply-adds beside those of a plain matrix product, one thread"),
 }
 
@@ -123,7 +124,7 @@ PEER = Path('.peers/fer')
 
 def bench(
     models=(),          # Names or .tflite files with cards, the first for where one is enough; () is all shipped
-    data=None,          # For accuracy and robust, a dataset that `fer_nb.training.data.load` reads; None: without them
+    data=None,          # A dataset that `fer_nb.training.data.load` reads; None: without accuracy and robust
     split:str=None,     # Of the dataset; None is validation, public or test, whichever there is
     votes=None,         # Table of FER+ votes: accuracy by their majority, too, and agreement with their shares
     peer=PEER,          # The folder that tools/peer.py made; None leaves the peer out
@@ -142,7 +143,7 @@ def bench(
                 progress=progress)
     try:
         if b.folder: b.peer().ask('ready')
-        if {*_JUDGED} & {*names}: _prepare(b, data, split, votes)
+        if data and {*_JUDGED, 'scenes'} & {*names}: _prepare(b, data, split, votes)
         split = split or next((str(o.split[0]) for o in b.splits.values()), 'no split')
         result = _head(b, command=command, quick=quick, data=data and f'{split} of {Path(data).name}',
                        votes=votes and Path(votes).name)
@@ -168,10 +169,12 @@ def table(
     return '\n'.join(f"| {' | '.join(o)} |" for o in [*head, *([_cell(k, o.get(k)) for k in keys] for o in rows)])
 
 # %% ../../nbs/bench/04_report.ipynb #cfa43f8f
+_TABLES = {'robust': robust.robust_table, 'scenes': scenes.scenes_table}
+
 def summary(
     result, # What `bench` returned, or its JSON
 ) -> str:
-    "The machine, the versions and a table a section, as Markdown."
+    "The machine, the versions and one table for each section, as Markdown."
     m, listed = result['machine'], lambda o: ', '.join(f'{k} {v}' for k,v in o.items())
     lines = [f"{m['processor']}, {m['cores']} cores ({', '.join(m['instructions'])}), {m['system']}, load average "
              f"{m['load'][0]:.1f} before; {listed(result['versions'])}; {result['created']}."]
@@ -179,6 +182,6 @@ def summary(
     if result['quick']: lines.append("A quick run, for tests: its figures mean nothing.")
     for name,rows in result['sections'].items():
         where = f", {result['data']}" if name in _JUDGED else ''
-        shown = robust.robust_table(rows) if name == 'robust' else table(rows)
+        shown = _TABLES.get(name, table)(rows)
         lines.append(f"## {name}\n\n{SECTIONS[name].about}{where}.\n\n{shown}")
     return '\n\n'.join(lines)

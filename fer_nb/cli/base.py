@@ -30,7 +30,7 @@ stderr = Console(highlight=False, markup=False, emoji=False, force_jupyter=False
 MODEL = "A shipped model's name, or a path to a .tflite with its card beside it; the default model if left out."
 DATA = "FER-2013 as CSV, folders or zip; RAF-DB; CK+48; or any folder of class folders."
 VOTES = "Table of FER+ votes, which replace the labels: fer2013new.csv, or one with a column file."
-DETECTOR = "auto, blazeface, haar, mtcnn, or the path to a YuNet .onnx file."
+DETECTOR = "auto, blazeface, haar, mtcnn, yunet, or the path to a YuNet .onnx file."
 SHAPE = "Of the drawn boxes: rectangle or circle."
 JSON = "Write the figures as JSON to this file, - for the terminal."
 FLIP = "Average with the mirrored face: a little better, twice the time."

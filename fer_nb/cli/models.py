@@ -147,10 +147,12 @@ def save(
     print(f"{path}: written, read back, and it answers the same")
 
 # %% ../../nbs/cli/06_models.ipynb #0cc4ac8c
-def _measured(plot, path, *what, **how):
-    "What `bench` returns, its section robust drawn to `plot`; a place that cannot be written fails at once."
+def _measured(plot, drawn, path, *what, **how):
+    "What `bench` returns, its section `drawn` as a picture in `plot`; a place that cannot be written fails at once."
     from fer_nb.bench.report import bench
     from fer_nb.bench.robust import plot_robust
+    from fer_nb.bench.scenes import plot_scenes
+    draw = dict(robust=plot_robust, scenes=plot_scenes)
     with ExitStack() as stack:
         part = plot and stack.enter_context(replacing(plot))
         try: result = bench(*what, path=path, command=base.typed_command(), say=base.stderr.print, **how)
@@ -158,35 +160,37 @@ def _measured(plot, path, *what, **how):
             kept = f'{path} has the sections that were done' if path else 'nothing was kept'
             base.stderr.print(f"Interrupted: {kept}.")
             raise typer.Exit(130) from None
-        if plot: plot_robust(result['sections']['robust']).savefig(part, dpi=130)
+        if plot: draw[drawn](result['sections'][drawn]).savefig(part, dpi=130)
     return result
 
 # %% ../../nbs/cli/06_models.ipynb #57f87862
 @base.app.command()
 def bench(
     model:Optional[List[str]] = typer.Option(None, help=base.MODEL + " May be repeated; all shipped ones if left out."),
-    data:Optional[Path] = typer.Option(None, help="For accuracy and robust: " + base.DATA),
+    data:Optional[Path] = typer.Option(None, help="For accuracy, robust and scenes: " + base.DATA),
     votes:Optional[Path] = typer.Option(None, help="Table of FER+ votes: measure by their majority, too."),
     split:Optional[str] = typer.Option(None, help="Of the dataset; by default validation, public or test, whichever "
                                                   "there is."),
     peer:Optional[Path] = typer.Option(None, help="The environment that tools/peer.py made; .peers/fer by default."),
     no_peer:bool = typer.Option(False, '--no-peer', help="Measure fer_nb alone."),
     only:Optional[List[str]] = typer.Option(None, help="A section; may be repeated: accuracy, robust, latency, frames, "
-                                                       "start, video, growth, limit."),
+                                                       "start, video, growth, scenes, limit."),
     quick:bool = typer.Option(False, '--quick', help="Everything once, to see that it works: the figures mean "
                                                      "nothing."),
     json_:Optional[Path] = typer.Option(None, '--json', help="Write the figures as JSON to this file."),
-    plot:Optional[Path] = typer.Option(None, help="Draw the section robust to this PNG file."),
+    plot:Optional[Path] = typer.Option(None, help="Draw the section robust, or scenes, to this PNG file."),
     seed:int = typer.Option(0, help="Of the frames, the drawn faces and the defects."),
 ):
     "Measure accuracy, robustness, speed, memory and size, beside the package `fer` and the machine's limit."
     from fer_nb.bench.report import PEER, summary
     if peer and no_peer: raise FerError("--peer and --no-peer contradict each other: give one of them.")
-    if plot and not (data and 'robust' in (only or ['robust'])):
-        raise FerError("--plot draws the section robust, which needs --data: add them.")
+    drawn = next((o for o in ('robust', 'scenes') if o in (only or ['robust'])), None)
+    if plot and (drawn is None or drawn == 'robust' and not data):
+        raise FerError("--plot draws the section robust, which needs --data, or else --only scenes: add one of them.")
     if plot: need('matplotlib.pyplot', 'train')
     how = dict(votes=votes, peer=None if no_peer else peer or PEER, only=only or (), quick=quick, seed=seed)
-    result = _measured(plot, json_, model or (), data, split, progress=lambda o: base.progress(o, 'working'), **how)
+    how |= dict(progress=lambda o: base.progress(o, 'working'))
+    result = _measured(plot, drawn, json_, model or (), data, split, **how)
     print(summary(result))
 
 # %% ../../nbs/cli/06_models.ipynb #a806dced

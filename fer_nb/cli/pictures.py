@@ -69,12 +69,19 @@ def _reasons(bad):
     for o in bad: same.setdefault(o.error.removeprefix(f'{o.path} '), []).append(o.error)
     return [o[0] if len(o) == 1 else f"{o[0]} The same is true of {len(o) - 1} more." for o in same.values()]
 
+def _sought(least):
+    "How small faces were looked for, as a sentence; `least` has the smallest of each picture, pixels."
+    several = f'{min(least)} to ' if len(least) > 1 else ''
+    return (f"Faces of {several}{max(least)} pixels and larger were looked for; "
+            f"--min-face {max(8, min(least)//2)} looks closer.")
+
 def _report(results, n, written, out):
     "Print the results of `n` files, or how many there are where files have them; `FerError` for those that are bad."
-    answers, shown, bad, good, lines = Counter(), [], [], 0, 0
+    answers, shown, bad, sought, good, lines = Counter(), [], [], set(), 0, 0
     for o in results:
         if o.error: bad.append(o); continue
         good, lines = good + 1, lines + max(1, len(o.faces))
+        if o.min_face: sought.add(round(o.min_face))
         answers.update(f.answer for f in o.faces)
         if lines <= 50 or not any(written): shown.append(o)       # a table that long is slow, and the file has it all
     if good and '-' not in written:
@@ -83,6 +90,7 @@ def _report(results, n, written, out):
             found = ', '.join(f'{k} {v:,}' for k,v in answers.most_common()) or 'none'
             stdout.print(f"{answers.total():,} faces in {good:,} pictures: {found}", soft_wrap=True)
     if out and good: stderr.print(f"{good} annotated {'copy' if good == 1 else 'copies'} in {out}/")
+    if sought and '-' not in written: stderr.print(_sought(sought), soft_wrap=True)
     head = [f"{len(bad)} of {n} files could not be read:"] if len(bad) > 1 else []
     if bad: raise FerError('\n'.join([*head, *_reasons(bad)]))
 
@@ -92,7 +100,7 @@ def predict(
     images:List[str] = typer.Argument(help="Pictures, folders or patterns.", show_default=False),
     model:Optional[str] = typer.Option(None, help=MODEL),
     detector:str = typer.Option('auto', help=DETECTOR),
-    min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/20 of the picture."),
+    min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/50 of the picture."),
     min_score:Optional[float] = typer.Option(None, help="Least score of the detector; its own by default."),
     crops:bool = typer.Option(False, '--crops', help="The pictures are tight crops of one face each: do not detect."),
     flip:bool = typer.Option(False, '--flip', help=FLIP),
@@ -124,7 +132,7 @@ def plot(
                                                  "here."),
     model:Optional[str] = typer.Option(None, help=MODEL),
     detector:str = typer.Option('auto', help=DETECTOR),
-    min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/20 of the picture."),
+    min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/50 of the picture."),
     shape:str = typer.Option('rectangle', help=SHAPE),
     height:int = typer.Option(720, help="Of the result, pixels."),
     dark:bool = typer.Option(False, '--dark', help="Light letters on a dark ground."),

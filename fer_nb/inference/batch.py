@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from ..core import FerError, cores, make_folder, replacing
+from .detect import smallest_face
 from .detectors import resolve
 from .draw import check_shape, draw_faces
 from .image import open_image
@@ -81,11 +82,13 @@ class PictureFaces:
     path:Path          # As it was given, or as it was found in a folder
     faces:list = ()    # `Face`s, the surest first
     error:str = None   # What is wrong with the file; None where it could be read
+    min_face:float = None  # The smallest face that was sought, pixels; None where none was
 
     def to_dict(self):
-        "Plain types, for JSON."
-        plain = dict(file=str(self.path), faces=[o.to_dict() for o in self.faces])
-        return plain if self.error is None else plain | dict(error=self.error)
+        "Plain types, for JSON; what is None is left out."
+        rest = dict(min_face=self.min_face and round(self.min_face, 1), error=self.error)
+        return dict(file=str(self.path), faces=[o.to_dict() for o in self.faces],
+                    **{k: v for k,v in rest.items() if v is not None})
 
 # %% ../../nbs/inference/10_batch.ipynb #2657fccf
 def _copy_name(path, taken):
@@ -109,7 +112,8 @@ def _read_picture(recognizer, path, crop, target, shape):
         image = open_image(path)
         faces = recognizer.crops([image]) if crop else recognizer(image)
         if target: _annotate(image, faces, target, shape)
-        return PictureFaces(path, faces)
+        least = None if crop else recognizer.min_face or smallest_face(*image.shape[:2])
+        return PictureFaces(path, faces, min_face=least)
     except FerError as e: return PictureFaces(path, error=str(e))
 
 # %% ../../nbs/inference/10_batch.ipynb #f2c242f6

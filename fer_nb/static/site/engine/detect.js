@@ -1,5 +1,5 @@
 // The faces of a picture, and their crops framed as the networks learned them; as fer_nb.inference.detect.
-import { look } from "./blazeface.js";
+import { pass } from "./blazeface.js";
 import { detection, meanOf, merge, overlap, putBack, rollBetween, rowOf, turned, turnOf } from "./boxes.js";
 import { cutTurned, grey, rint, square } from "./pixels.js";
 import { search } from "./search.js";
@@ -9,7 +9,7 @@ const WINDOW = 256; // side of the cut in which a turned face is looked at, pixe
 /** The face after one more look at it, upright; as it was where that look finds none. */
 async function lookUpright(net, image, face) {
   const [x, y, w, h] = face.box, cx = x + w / 2, cy = y + h / 2, wide = 2 * Math.max(w, h);
-  const seen = await look(net, cutTurned(image, cx, cy, wide, face.roll, WINDOW), 0.3);
+  const seen = await pass(net, cutTurned(image, cx, cy, wide, face.roll, WINDOW), 0.3);
   const [first] = seen.filter((o) => overlap([WINDOW / 4, WINDOW / 4, WINDOW / 2, WINDOW / 2], o)[0] > 0.2);
   if (!first) return face;
   const row = putBack(first, cx, cy, wide, face.roll, WINDOW);
@@ -28,11 +28,12 @@ async function upright(net, image, face) {
   return face;
 }
 
-const usualFace = (w, h) => Math.max(20, Math.min(Math.max(w, h) / 20, Math.min(w, h) / 5));
+/** The smallest face that is sought by default. */
+const smallestFace = (w, h) => Math.max(24, Math.min(Math.max(w, h) / 50, Math.min(w, h) / 5));
 
 /** The faces in `image`: [{box, score, points, roll}], the surest first. */
 export async function detectFaces(net, image, settings, { minFace, known = [] } = {}) {
-  const { width: w, height: h } = image, least = Math.max(minFace ?? usualFace(w, h), 8);
+  const { width: w, height: h } = image, least = Math.max(minFace ?? smallestFace(w, h), 8);
   const rows = await search(net, image, settings.min_score, least, known);
   const inside = ([x, y, bw, bh, score]) => {
     const cx = x + bw / 2, cy = y + bh / 2;

@@ -32,18 +32,29 @@ const field = (view, table, n) => {
 const follow = (view, at) => at + view.getUint32(at, true);
 const items = (view, at) => { const start = at && follow(view, at); return Array.from({ length: at ? view.getUint32(start, true) : 0 }, (_, i) => start + 4 + 4 * i); };
 
-/** LiteRT.js cannot resize a free batch: in the file's tensors (Model.subgraphs.tensors.shape_signature) -1 becomes 1. */
-export function fixBatch(data) {
-  const view = new DataView(data.buffer, data.byteOffset, data.byteLength), model = follow(view, 0);
-  for (const graph of items(view, field(view, model, 2)))
-    for (const tensor of items(view, field(view, follow(view, graph), 0)))
-      for (const size of items(view, field(view, follow(view, tensor), 7))) if (view.getInt32(size, true) < 0) view.setInt32(size, 1, true);
-  return data;
+const TENSORS = 0, INPUTS = 1, OUTPUTS = 2, SUBGRAPHS = 2, SHAPE = 0, SIGNATURE = 7; // numbers of fields in the schema
+
+/** The ends of the graph in a .tflite file: {inputs, outputs, all}, each [[positions of the sizes in shape and signature]]. */
+function tensorsOf(view) {
+  const [graph] = items(view, field(view, follow(view, 0), SUBGRAPHS)).map((o) => follow(view, o));
+  const all = items(view, field(view, graph, TENSORS)).map((o) => [SHAPE, SIGNATURE].map((k) => items(view, field(view, follow(view, o), k))));
+  const [inputs, outputs] = [INPUTS, OUTPUTS].map((k) => items(view, field(view, graph, k)).map((o) => all[view.getInt32(o, true)]));
+  return { inputs, outputs, all };
+}
+
+/** LiteRT.js cannot resize a network: in a copy of the file a free batch (-1) becomes 1, and the ends get `shapes` if they are given. */
+function fixed(data, shapes) {
+  const copy = data.slice(), view = new DataView(copy.buffer), { inputs, outputs, all } = tensorsOf(view);
+  for (const [, signature] of all) for (const o of signature) if (view.getInt32(o, true) < 0) view.setInt32(o, 1, true);
+  const set = (places, shape) => places.forEach((sizes) => sizes.forEach((o, i) => view.setInt32(o, shape[i], true)));
+  if (shapes) set(inputs[0], shapes.input);
+  if (shapes) for (const [sizes, signature] of outputs) set([sizes, signature], [1, shapes.rows, view.getInt32(sizes[2], true)]);
+  return copy;
 }
 
 /** A network that is ready to run: float32 in, [float32] out; with `free` to give its memory back. */
-export async function openNetwork(data) {
-  const model = await loadAndCompile(fixBatch(data), { accelerator: "wasm" }), shape = [...model.getInputDetails()[0].shape];
+export async function openNetwork(data, shapes) {
+  const model = await loadAndCompile(fixed(data, shapes), { accelerator: "wasm" }), shape = [...model.getInputDetails()[0].shape];
   const run = async (input) => {
     const tensor = new Tensor(input, shape), out = await model.run(tensor);
     const values = out.map((o) => o.toTypedArray().slice());
@@ -51,4 +62,21 @@ export async function openNetwork(data) {
     return values;
   };
   return Object.assign(run, { free: () => model.delete() });
+}
+
+/** BlazeFace for frames of any size that 16 divides: it keeps the small one, and of the others the one that was used last. */
+export async function openDetector(data) {
+  const small = await openNetwork(data);
+  let size = "", wide = null;
+  return async (input, width, height) => {
+    if (width === 128 && height === 128) return small(input);
+    if (size !== `${width} ${height}`) {
+      wide?.free(); // the memory of the other size first
+      wide = null;
+      const rows = 2 * (width / 8) * (height / 8) + 6 * Math.floor(width / 16) * Math.floor(height / 16);
+      wide = await openNetwork(data, { input: [1, height, width, 3], rows });
+      size = `${width} ${height}`;
+    }
+    return wide(input);
+  };
 }

@@ -1,39 +1,58 @@
-// Where BlazeFace looks: the whole picture, smaller squares where small faces are sought, and candidates again.
-import { look, lookAgain } from "./blazeface.js";
+// Where BlazeFace looks: the whole picture, blocks of it where small faces are sought, and candidates again.
+import { FLOOR, look, lookAgain, pass, resized } from "./blazeface.js";
 import { merge, overlap, placed } from "./boxes.js";
-import { cut, resize, rint } from "./pixels.js";
+import { cut, rint } from "./pixels.js";
 
-const SEEN = 7; // BlazeFace sees faces down to this part of its frame
-const LOOKS = [[2, false], [2, true], [3, false], [3, true]]; // size of the window in faces, mirrored
+const SEEN = 7; // BlazeFace sees faces down to this part of a frame of 128 pixels
+const SHOWN = 24; // the size of the smallest face in a block, pixels
+const [BLOCK, OVERLAP] = [640, 64]; // longest side of a block, and how far neighbours overlap, pixels
+const SURE = 0.75;
+const LOOKS = [[3, false], [2, false], [2, true], [3, true]], ONE = [[2, false]]; // size of the window in faces, mirrored
 
-const between = (to, n) => Array.from({ length: n }, (_, i) => Math.trunc(n > 1 ? (i * to) / (n - 1) : 0));
-
-/** [[x, y, w, h]]: the whole picture, then ever smaller overlapping squares, cut where the picture is narrower. */
-function tiles(height, width, minFace) {
-  const found = [[0, 0, width, height]];
-  for (let side = Math.max(height, width); side > minFace * SEEN; ) {
-    side = Math.max(side / 2, minFace * SEEN);
-    const w = Math.min(width, Math.ceil(side)), h = Math.min(height, Math.ceil(side));
-    const [across, down] = [[w, width], [h, height]].map(([part, whole]) => (part === whole ? 1 : Math.ceil((whole - part) / (0.7 * part)) + 1));
-    for (const y of between(height - h, down)) for (const x of between(width - w, across)) found.push([x, y, w, h]);
-  }
-  return found;
+/** `image` made smaller or, up to `most`, larger by `factor`, and the factors that bring boxes back. */
+function scaled(image, factor, most = 1) {
+  const [w, h] = [image.width, image.height].map((o) => Math.max(1, rint(o * Math.min(most, factor))));
+  return [w === image.width && h === image.height ? image : resized(image, w, h), [image.width / w, image.height / h]];
 }
 
-/** Rows of the faces in `image`: candidates of all tiles, then four more looks at each, one or none if it is sure. */
+/** {side, starts} of the blocks along a side of `length` pixels: as few as cover it and overlap; 16 divides them. */
+function blocks(length) {
+  const n = Math.max(1, Math.ceil((length - OVERLAP) / (BLOCK - OVERLAP))), side = 16 * Math.ceil((length + (n - 1) * OVERLAP) / n / 16);
+  return { side, starts: Array.from({ length: n }, (_, i) => (n > 1 ? Math.trunc((i * Math.max(0, length - side)) / (n - 1)) : 0)) };
+}
+
+/** Rows of what may be a face of `minFace` pixels or more, in all blocks of `image`. */
+async function closer(net, image, floor, minFace) {
+  const [small, back] = scaled(image, SHOWN / minFace, 1.5); // finer than its pixels by half: more shows nothing
+  const { side: w, starts: xs } = blocks(small.width), { side: h, starts: ys } = blocks(small.height), found = [];
+  for (const y of ys)
+    for (const x of xs) {
+      const part = cut(small, x, y, Math.min(w, small.width - x), Math.min(h, small.height - y));
+      found.push(...(await look(net, part, floor, w, h)).map((o) => placed(o, [x, y], back)));
+    }
+  if (xs.length * ys.length === 1) return found;
+  const [whole, more] = scaled(small, Math.min(h / small.height, w / small.width));
+  return [...found, ...(await look(net, whole, floor, w, h)).map((o) => placed(o, [0, 0], [back[0] * more[0], back[1] * more[1]]))];
+}
+
+/** Rows of what BlazeFace takes for a face at first sight, with whether it is sure and large, so that its box lies well. */
+async function candidates(net, image, floor, minFace) {
+  const found = await pass(net, image, floor), long = Math.max(image.width, image.height);
+  for (const o of found) if (o[4] >= SURE && Math.min(o[2], o[3]) >= long / 5) o[4] += 1; // so that they win, whatever a block says
+  if (long > minFace * SEEN) found.push(...(await closer(net, image, floor, minFace)));
+  return merge(found, { within: 2 }).map((row) => {
+    const plain = row[4] > 1;
+    if (plain) row[4] -= 1;
+    return { row, plain };
+  });
+}
+
+/** Rows of the faces in `image`: four more looks at each candidate, one or none if it is sure. */
 export async function search(net, image, minScore, minFace, known) {
-  const oneLook = Math.max(image.width, image.height) <= minFace * SEEN, factor = oneLook ? 1 : Math.min(1, 32 / minFace);
-  const w = Math.max(1, rint(image.width * factor)), h = Math.max(1, rint(image.height * factor)), back = [image.width / w, image.height / h];
-  const small = resize(image, w, h, true), first = [], faces = [];
-  for (const [x, y, tw, th] of tiles(h, w, oneLook ? minFace : Math.min(minFace, 32))) {
-    const part = tw === w && th === h ? small : cut(small, x, y, tw, th);
-    for (const o of await look(net, part, Math.min(0.3, minScore)))
-      first.push([...placed(o, [x, y], back), Number(Math.min(o[2], o[3]) >= Math.max(tw, th) / 5)]);
-  }
-  for (const row of merge(first, { within: 2 })) {
-    const box = row.slice(0, 13), certain = box[4] >= Math.max(0.75, minScore);
-    const few = certain || known.some((o) => overlap(box, o)[0] > 0.4);
-    faces.push(certain && row[13] ? box : await lookAgain(net, image, box, minScore, few ? LOOKS.slice(0, 1) : LOOKS));
+  const faces = [];
+  for (const { row, plain } of await candidates(net, image, Math.min(FLOOR, minScore), minFace)) {
+    const near = row[4] >= Math.max(SURE, minScore) || known.some((o) => overlap(row, o)[0] > 0.4);
+    faces.push(plain && row[4] >= minScore ? row : await lookAgain(net, image, row, minScore, near ? ONE : LOOKS));
   }
   return faces.filter(Boolean);
 }

@@ -1,15 +1,15 @@
 // The engine: answers the page's messages as fer_nb.apps.widgets does in a kernel, one at a time.
-import { fetched, openNetwork, startRuntime } from "./network.js";
+import { fetched, openDetector, openNetwork, startRuntime } from "./network.js";
 import { openPhoto, pixelsOf } from "./photos.js";
 import { pictureOf, readFaces, Stream, told } from "./recognize.js";
 
 const state = { models: new Map() };
 
 /** The network of models/NAME.tflite, ready to run; files are fetched while the runtime starts. */
-async function opened(name, title, sha256) {
+async function opened(name, title, sha256, open = openNetwork) {
   const data = await fetched(new URL(`models/${name}.tflite?${sha256.slice(0, 8)}`, state.base), title, sha256);
   await state.runtime;
-  return openNetwork(data);
+  return open(data);
 }
 
 async function load(name) {
@@ -21,8 +21,10 @@ async function load(name) {
 const handlers = {
   async open({ base, settings, model }) {
     Object.assign(state, { base, settings, stream: new Stream(settings.tracker), runtime: startRuntime(new URL(`runtime-${settings.runtime}/`, base)) });
-    const net = async (name, { sha256 }) => opened(name, name === "detector" ? "The face detector" : "The network of views", sha256);
-    const [detector, views] = await Promise.all([net("detector", settings.detector), net("views", settings.views), handlers.use({ model })]);
+    const [detector, views] = await Promise.all([
+      opened("detector", "The face detector", settings.detector.sha256, openDetector),
+      opened("views", "The network of views", settings.views.sha256), handlers.use({ model }),
+    ]);
     Object.assign(state, { detector, views: { ...settings.views, net: views } });
     return [{}];
   },

@@ -87,7 +87,7 @@ class Site:
 
     def frames(self, n):
         "Waits until the camera has shown `n` frames."
-        self.until(f"+document.querySelector('[data-camera]').dataset.frames >= {n}")
+        self.until(f"+document.querySelector('[data-camera]')?.dataset.frames >= {n}")
 
     def start_camera(self, faces):
         self.page.click('role=tab[name=Camera]')

@@ -54,7 +54,9 @@ INSTEAD = {
     'fer-nb predict FOLDER --crops --json FILE': ('fer-nb predict my_faces --crops --json FILE', "a placeholder"),
 }
 # Not run: its options are checked; and why.
-PARSED = {'fer-nb app --config FILE': "the block of settings that the page shows is run with it"}
+PARSED = {'fer-nb app --config FILE': "the block of settings that the page shows is run with it",
+          'fer-nb site public': "npm's registry may be out of reach; test_site.py builds a site",
+          'fer-nb site': "the same"}
 
 OUTPUTS = ('--out', '--csv', '--json', '--plot', '--parquet', '--export', '--table')
 RUNS = ('--run', '--teacher', '--begin')

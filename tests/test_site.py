@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import subprocess
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -189,6 +190,43 @@ def test_every_model_answers_as_in_python(engine, sample):
             engine.page.evaluate("(model) => ask({kind: 'use', model})", card.name)
             same(engine.send(PHOTO, image), EmotionRecognizer(card.name, 'blazeface')(image))
     finally: engine.page.evaluate("() => ask({kind: 'use', model: 'se_resnet'})")
+
+
+ALONE = """
+import { openNetwork, startRuntime } from "./engine/network.js";
+self.onmessage = async ({ data: [runtime, file, inputs] }) => {
+  await startRuntime(new URL(runtime));
+  const net = await openNetwork(new Uint8Array(await (await fetch(file)).arrayBuffer())), rows = [];
+  for (const o of inputs) rows.push(Array.from((await net(Float32Array.from(o)))[0]));
+  self.postMessage(rows);
+};
+"""
+
+
+def test_the_networks_alone_give_exactly_the_same_numbers(chromium, host, folder, tmp_path):
+    from fer_nb.apps.site import node_command, npm_packages
+    from fer_nb.core import static_file
+    from fer_nb.inference.zoo import load_model
+    (tmp_path/'node_modules').symlink_to(npm_packages())
+    (tmp_path/'engine').symlink_to(static_file('site/engine'))
+    (tmp_path/'alone.js').write_text(ALONE)
+    esbuild = npm_packages()/'esbuild/bin/esbuild'
+    flags = '--bundle', '--format=iife', '--preserve-symlinks', f"--outfile={folder/'faces/alone.js'}"
+    subprocess.run([node_command('node'), esbuild, 'alone.js', *flags], cwd=tmp_path, check=True)
+    faces = np.random.default_rng(0).integers(0, 256, (20, 48, 48), np.uint8)
+    faces[10:] = [cv2.GaussianBlur(o, (0, 0), 3) for o in faces[10:]]
+    page = chromium.new_context().new_page()
+    page.goto(f'{host.url}licences/NOTICE.txt')
+    runtime = next((folder/'faces').glob('runtime-*')).name
+    for name in ('se_resnet', 'lenet'):
+        rows = page.evaluate("""(message) => new Promise((resolve) => {
+            const worker = new Worker('../alone.js');
+            worker.onmessage = ({data}) => resolve(data);
+            worker.postMessage(message); })""",
+            [f'{host.url}{runtime}/', f'{host.url}models/{name}.tflite', faces.reshape(20, -1).tolist()])
+        assert np.abs(np.array(rows) - load_model(name).logits(faces, batch=1)).max() == 0
+    page.context.close()
+    (folder/'faces/alone.js').unlink()
 
 
 def test_a_film_has_the_same_tracks_as_in_python(engine, python):

@@ -376,8 +376,11 @@ function cameraView({ model, el, signal }) {
     shown.forEach((o) => o.el.remove());
     shown.clear();
     if (!reader.told) return;
-    if (reader.place === "device" && !reader.able) move("kernel");
-    else reader.open().catch((error) => { stop(); tell(); say(error.message); });
+    if (reader.place === "device" && !reader.able) {
+      stop(); // no frame goes elsewhere unasked
+      reader.place = "kernel";
+      say(`The model ${model.get("model")} runs on the server only: press Start to send frames there.`);
+    } else if (run) reader.open().catch((error) => { stop(); tell(); say(error.message); });
     tell();
   });
 

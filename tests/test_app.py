@@ -191,6 +191,24 @@ def test_another_model_reads_the_photos_again(site):
     expect(site.page.locator('.fer-nb-about')).to_contain_text('The model lenet')
 
 
+def test_a_tilted_face_has_a_tilted_box_and_a_masked_one_a_reason(photos, sample, tmp_path):
+    photo = cv2.imread(str(sample))[:200, 60:390]
+    turn = cv2.getRotationMatrix2D((163, 120), -40, 1)
+    tilted = cv2.warpAffine(photo, turn, photo.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+    masked = photo.copy()
+    cv2.fillPoly(masked, [np.array([(113, 125), (163, 112), (214, 125), (200, 180), (126, 180)])], (150, 110, 60))
+    cv2.imwrite(str(tmp_path/'two.png'), np.hstack([tilted, masked]))
+    photos.add(tmp_path/'two.png')
+    card = photos.wait('two.png')
+    expect(card.locator('.box')).to_have_count(2)
+    angle = "o => { const m = new DOMMatrix(getComputedStyle(o).transform); return Math.atan2(m.b, m.a)*180/Math.PI; }"
+    angles = card.locator('.edge').evaluate_all(f'all => all.map({angle})')
+    assert min(angles) == 0 and 33 < max(angles) < 50
+    said = ' '.join(card.locator('.box .chip').all_inner_texts())
+    assert 'happy' in said and 'mouth covered' in said
+    card.screenshot(path=OUTPUT/'app_tilted.png')
+
+
 def test_a_model_with_labels_of_its_own(chromium, tmp_path):
     from fer_nb.apps.serve import start
     from fer_nb.inference.zoo import load_model
@@ -327,7 +345,7 @@ def test_ten_at_once_with_broken_ones_among_them(site, sample, pictures, tmp_pat
 
 
 @pytest.mark.parametrize('which, said', [
-    ('text', 'it holds text'), ('empty', '0 bytes'), ('svg', 'it holds SVG'), ('heic', 'it holds HEIC'),
+    ('text', 'it holds text'), ('empty', '0 bytes'), ('svg', 'it holds SVG'), ('heic', 'HEIC'),
     ('broken', 'breaks off'), ('huge', '100 megapixels')])
 def test_a_bad_file_gets_a_sentence_and_the_next_one_works(photos, sample, pictures, which, said):
     path, site = pictures[which], photos

@@ -130,6 +130,42 @@ def test_a_batch_goes_on_past_bad_files_and_reports_them(tmp_path, sample):
     assert [o.name for o in (tmp_path/'out').iterdir()] == ['good_faces.jpg']
 
 
+def test_a_folder_of_phone_photos_without_the_extra_is_not_read_in_silence(tmp_path, sample, monkeypatch, command):
+    monkeypatch.setitem(sys.modules, 'pillow_heif', None)
+    for i in range(3): (tmp_path/f'{i}.heic').write_bytes(NOT_PICTURES['phone.heic'][0])
+    shutil.copy(sample, tmp_path/'good.jpg')
+    result = command('predict', tmp_path)
+    assert one_sentence(result, '3 of 4 files', "pip install 'fer_nb[phone]'", 'The same is true of 2 more.')
+    assert 'happy' in result.stdout and result.stderr.count('HEIC') == 1
+    assert one_sentence(command('predict', tmp_path/'0.heic'), '0.heic holds HEIC')
+    (tmp_path/'films').mkdir()
+    (tmp_path/'films/a.mov').touch()
+    assert one_sentence(command('predict', tmp_path/'films'), 'holds no pictures', 'but 1 .mov')
+
+
+def test_a_jpeg_xl_is_turned_and_a_damaged_one_is_named(tmp_path, photo):
+    pytest.importorskip('pillow_jxl')
+    Image = pytest.importorskip('PIL.Image')
+    side = Image.fromarray(np.ascontiguousarray(np.rot90(photo[:400])[..., ::-1]))
+    exif = side.getexif()
+    exif[0x112] = 6
+    side.save(tmp_path/'a.jxl', exif=exif.tobytes())
+    assert np.abs(open_image(tmp_path/'a.jxl').astype(int) - photo[:400]).mean() < 3
+    (tmp_path/'half.jxl').write_bytes((tmp_path/'a.jxl').read_bytes()[:9000])
+    with pytest.raises(FerError, match='half.jxl is a JPEG XL that breaks off'): open_image(tmp_path/'half.jxl')
+
+
+def test_an_avif_is_turned_as_its_file_says(tmp_path, photo):
+    features = pytest.importorskip('PIL.features')
+    if not features.check('avif'): pytest.skip("this Pillow has no AVIF")
+    from PIL import Image
+    side = Image.fromarray(np.ascontiguousarray(np.rot90(photo[:400])[..., ::-1]))
+    exif = side.getexif()
+    exif[0x112] = 6
+    side.save(tmp_path/'a.avif', exif=exif)
+    assert np.abs(open_image(tmp_path/'a.avif').astype(int) - photo[:400]).mean() < 3
+
+
 def test_wrong_options_on_the_command_line(tmp_path, sample, command):
     assert one_sentence(fer_nb('predict', tmp_path/'none.jpg'), 'none.jpg does not exist')
     assert one_sentence(fer_nb('predict', sample, '--model', 'resnet9000'), 'resnet9000', 'lenet')

@@ -159,6 +159,15 @@ def test_the_cards_figures_come_out_again(run, tmp_path, precision):
     assert (tmp_path/'models'/'m.csv').read_text().splitlines()[0].startswith('epoch,')
 
 
+def test_a_network_that_always_answers_says_so_too(run, tmp_path):
+    export.export_run(run.folder, 'm', FACES, tmp_path)
+    card = json.loads((tmp_path/'m.json').read_text(encoding='utf-8'))
+    card['evaluation']['uncertain']['threshold'] = 0.
+    (tmp_path/'m.json').write_text(json.dumps(card), encoding='utf-8')
+    told = evaluate_model(load_model(tmp_path/'m.tflite'), FACES, 'public').to_dict()['uncertain']
+    assert (told['threshold'], told['coverage'], told['accuracy']) == (0, 1, card['evaluation']['accuracy'])
+
+
 def ballots(folder, faces=FACES):
     "Seven of ten say what was drawn; of every third face five say sad; some see contempt, some nothing."
     rows = []

@@ -47,8 +47,8 @@ def test_extras_hold_what_their_names_say():
     plain = {re.match(r'[\w-]+', o)[0] for o in needs if 'extra ==' not in o}
     assert plain == {'numpy', 'opencv-python', 'ai-edge-litert', 'typer', 'rich'}
     extras = {e: {re.match(r'[\w-]+', o)[0] for o in needs if re.search(f'extra == .{e}.', o)}
-              for e in ('train', 'app', 'blazeface', 'video', 'sweep', 'onnx', 'all')}
-    assert extras['all'] == set().union(*(extras[o] for o in ('train', 'app', 'blazeface', 'video', 'sweep', 'onnx')))
+              for e in ('train', 'app', 'phone', 'video', 'sweep', 'onnx', 'all')}
+    assert extras['all'] == set().union(*(extras[o] for o in ('train', 'app', 'phone', 'video', 'sweep', 'onnx')))
 
 
 def test_the_command_is_installed():

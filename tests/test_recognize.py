@@ -163,3 +163,16 @@ def test_initials_tell_the_labels_apart():
     assert initials(EMOTIONS) == ['A', 'D', 'F', 'H', 'N', 'Sa', 'Su']
     for labels in (('bored', 'b', 'keen'), ('class_1', 'class_2'), ('A', 'a b', 'AC'), ('', 'x')):
         assert len(set(initials(labels))) == len(labels) and max(map(len, initials(labels))) <= 2
+
+
+@pytest.mark.parametrize('degrees', [-60, 45, 90])
+def test_a_tilted_head_keeps_its_answer(photo, degrees):
+    if detect_faces(photo)[0].points is None: pytest.skip('no detector with key points')
+    turn = cv2.getRotationMatrix2D((224, 120), -degrees, 1)
+    askew = cv2.warpAffine(photo, turn, photo.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+    face, = EmotionRecognizer()(askew)
+    assert face.answer == 'happy' and abs(face.roll - degrees) < 10
+    plain = json.loads(json.dumps(face.to_dict()))
+    assert len(plain['landmarks']) == 4 and plain['roll'] == pytest.approx(face.roll, abs=.1)
+    lying, = EmotionRecognizer(align=False)(askew)
+    assert degrees < 90 or lying.confidence < face.confidence - .1

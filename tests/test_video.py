@@ -90,8 +90,8 @@ def test_known_faces_are_boxed_as_unknown_ones_are():
     "A frame that is read with fewer looks must crop the face as a photo's would be, or accuracy goes."
     from fer_nb.inference.detect import detect_faces
     frame = next(iter(fake_camera.frames()))
-    ((x, y, w, h, _),) = detect_faces(frame, min_face=91)
-    ((x2, y2, w2, h2, _),) = detect_faces(frame, min_face=91, known=[(x, y, w, h)])
+    ((x, y, w, h, *_),) = detect_faces(frame, min_face=91)
+    ((x2, y2, w2, h2, *_),) = detect_faces(frame, min_face=91, known=[(x, y, w, h)])
     assert np.abs(np.subtract((x, y, w, h), (x2, y2, w2, h2))).max() < .06*w
 
 

@@ -30,7 +30,7 @@ def build(tmp):
     src = tmp/'src'
     src.mkdir()
     for o in PARTS:
-        if (ROOT/o).is_dir(): copytree(ROOT/o, src/o, ignore=ignore_patterns('__pycache__', '.*'))
+        if (ROOT/o).is_dir(): copytree(ROOT/o, src/o, ignore=ignore_patterns('__pycache__', '.*', 'weights'))
         else: copy(ROOT/o, src)
     (src/'nbs').mkdir()
     for o in ('app.ipynb', 'index.ipynb'): copy(ROOT/'nbs'/o, src/'nbs')  # the second must stay out

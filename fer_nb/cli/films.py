@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ..core import FerError
-from .base import DETECTOR, MODEL, SHAPE, app, stderr, stdout
+from .base import ALIGN, DETECTOR, MODEL, SHAPE, app, stderr, stdout
 
 # %% ../../nbs/cli/02_films.ipynb #a7fad045
 def _numbers(text, n, what):
@@ -106,13 +106,14 @@ def video(
     detector:str = typer.Option('auto', help=DETECTOR),
     min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/7 of the frame."),
     smooth:float = typer.Option(.4, help="Seconds over which a face's shares are averaged; 0 not at all."),
+    align:bool = typer.Option(True, '--align/--no-align', help=ALIGN),
     shape:str = typer.Option('rectangle', help=SHAPE),
 ):
     "Read the faces of a film, every frame; the same command goes on where it was interrupted."
     from fer_nb.inference.draw import check_shape
     from fer_nb.video.files import Video
     check_shape(shape)
-    film, stream = Video(file), _stream(model, detector, min_face, smooth)
+    film, stream = Video(file), _stream(model, detector, min_face, smooth, align)
     how = dict(every=every, start=_seconds(start, 'start') or 0., end=_seconds(end, 'end'),
                region=_numbers(region, 4, 'region'))
     outputs = dict(out=out, csv=csv_, parquet=parquet, plot=plot)
@@ -143,11 +144,11 @@ def _brief(face):
     "'happy 93%'; no percentage behind 'mixed' and 'uncertain', where it would read as how mixed."
     return f'{face.answer} {face.confidence:.0%}' if face.answer == face.label else face.answer
 
-def _stream(model, detector, min_face, smooth):
+def _stream(model, detector, min_face, smooth, align=True):
     "The `FaceStream` that the options ask for."
     from fer_nb.inference.recognize import EmotionRecognizer
     from fer_nb.video.track import FaceStream
-    return FaceStream(EmotionRecognizer(model, detector, min_face), smooth)
+    return FaceStream(EmotionRecognizer(model, detector, min_face, align=align), smooth)
 
 # %% ../../nbs/cli/02_films.ipynb #6167d45d
 @app.command()
@@ -162,12 +163,13 @@ def camera(
     detector:str = typer.Option('auto', help=DETECTOR),
     min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/7 of the frame."),
     smooth:float = typer.Option(.4, help="Seconds over which a face's shares are averaged; 0 not at all."),
+    align:bool = typer.Option(True, '--align/--no-align', help=ALIGN),
     shape:str = typer.Option('rectangle', help=SHAPE),
 ):
     "Read the faces before a camera of this machine, live."
     from fer_nb.video.camera import watch
     n, last = 0, 0.
-    frames = watch(device, _stream(model, detector, min_face, smooth), window, out, csv_, mirror, seconds, shape)
+    frames = watch(device, _stream(model, detector, min_face, smooth, align), window, out, csv_, mirror, seconds, shape)
     with _stoppable(), Live(console=stderr, auto_refresh=False) if sys.stderr.isatty() else nullcontext() as live:
         try:
             for frame in frames:

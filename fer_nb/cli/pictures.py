@@ -18,7 +18,7 @@ from rich.text import Text
 from ..core import FerError, replacing
 from ..emotions import colour_of
 from ..inference.answers import initials
-from .base import DETECTOR, FIVE, FLIP, MODEL, SHAPE, app, open_text, progress, stderr, stdout
+from .base import ALIGN, DETECTOR, FIVE, FLIP, MODEL, SHAPE, app, open_text, progress, stderr, stdout
 
 # %% ../../nbs/cli/01_pictures.ipynb #a860f070
 def _ten(face, badges=False):
@@ -63,11 +63,17 @@ def _written(results, labels, json_, csv_):
             yield o
 
 # %% ../../nbs/cli/01_pictures.ipynb #5dedbaee
+def _reasons(bad):
+    "The sentences of the files that could not be read; one that is true of many is said once."
+    same = {}
+    for o in bad: same.setdefault(o.error.removeprefix(f'{o.path} '), []).append(o.error)
+    return [o[0] if len(o) == 1 else f"{o[0]} The same is true of {len(o) - 1} more." for o in same.values()]
+
 def _report(results, n, written, out):
     "Print the results of `n` files, or how many there are where files have them; `FerError` for those that are bad."
     answers, shown, bad, good, lines = Counter(), [], [], 0, 0
     for o in results:
-        if o.error: bad.append(o.error); continue
+        if o.error: bad.append(o); continue
         good, lines = good + 1, lines + max(1, len(o.faces))
         answers.update(f.answer for f in o.faces)
         if lines <= 50 or not any(written): shown.append(o)       # a table that long is slow, and the file has it all
@@ -77,8 +83,8 @@ def _report(results, n, written, out):
             found = ', '.join(f'{k} {v:,}' for k,v in answers.most_common()) or 'none'
             stdout.print(f"{answers.total():,} faces in {good:,} pictures: {found}", soft_wrap=True)
     if out and good: stderr.print(f"{good} annotated {'copy' if good == 1 else 'copies'} in {out}/")
-    if len(bad) > 1: bad.insert(0, f"{len(bad)} of {n} files could not be read:")
-    if bad: raise FerError('\n'.join(bad))
+    head = [f"{len(bad)} of {n} files could not be read:"] if len(bad) > 1 else []
+    if bad: raise FerError('\n'.join([*head, *_reasons(bad)]))
 
 # %% ../../nbs/cli/01_pictures.ipynb #d529d1d4
 @app.command()
@@ -91,6 +97,7 @@ def predict(
     crops:bool = typer.Option(False, '--crops', help="The pictures are tight crops of one face each: do not detect."),
     flip:bool = typer.Option(False, '--flip', help=FLIP),
     five_crop:bool = typer.Option(False, '--five-crop', help=FIVE),
+    align:bool = typer.Option(True, '--align/--no-align', help=ALIGN),
     threshold:Optional[float] = typer.Option(None, help="Confidence from which the answer is the label; below it is "
                                                         "mixed or uncertain. The model's own by default."),
     json_:Optional[str] = typer.Option(None, '--json', help="Write JSON to this file, - for the terminal."),
@@ -103,7 +110,7 @@ def predict(
     from fer_nb.inference.batch import picture_files, read_pictures
     from fer_nb.inference.recognize import EmotionRecognizer
     files = picture_files(images)
-    views = dict(flip=flip, five_crop=five_crop, threshold=threshold)
+    views = dict(flip=flip, five_crop=five_crop, threshold=threshold, align=align)
     recognizer = EmotionRecognizer(model, detector, min_face, min_score, **views)
     results = read_pictures(files, recognizer, crops, out, shape, threads)
     results = _written(results, recognizer.classifier.labels, json_, csv_)

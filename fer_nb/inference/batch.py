@@ -25,7 +25,8 @@ from .image import open_image
 from .recognize import EmotionRecognizer, whole_crops
 
 # %% ../../nbs/inference/10_batch.ipynb #989738c4
-SUFFIXES = '.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif', '.pgm', '.ppm'
+SUFFIXES = '.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif', '.pgm', '.ppm', \
+    '.heic', '.heif', '.hif', '.avif', '.jxl'
 
 def _inside(folder, but=None):
     "Generator of the pictures in a folder and in those below it, by name, without the one whose real path is `but`."
@@ -37,6 +38,12 @@ def _inside(folder, but=None):
         elif o.name.lower().endswith(SUFFIXES) and not o.name.startswith('.'): yield Path(o.path)
 
 # %% ../../nbs/inference/10_batch.ipynb #fe8fd776
+def _held(folder):
+    "What lies in a folder and in those below it, the most frequent kinds of file first: `3 .mov, 1 .txt`."
+    files = (o for _,_,names in os.walk(folder) for o in names if not o.startswith('.'))
+    kinds = Counter(os.path.splitext(o)[1].lower() or 'without a suffix' for o in files)
+    return ', '.join(f'{n} {kind}' for kind,n in kinds.most_common(4)) or 'nothing'
+
 def _meant(argument, but=None):
     "Generator of the files that one argument means. Raises `FerError` for a folder without pictures."
     name = os.fspath(argument) if isinstance(argument, (str, os.PathLike)) else None
@@ -46,7 +53,7 @@ def _meant(argument, but=None):
     if os.path.isdir(name):
         files = _inside(name, but)
         if (first := next(files, None)) is None:
-            raise FerError(f"The folder {name} holds no pictures ({', '.join(SUFFIXES)}).")
+            raise FerError(f"The folder {name} holds no pictures ({', '.join(SUFFIXES)}), but {_held(name)}.")
         yield first
         yield from files
     elif glob.has_magic(name) and not os.path.exists(name):

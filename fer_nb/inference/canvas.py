@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from ..core import FerError, static_file
+from .upright import bounds
 
 # %% ../../nbs/inference/07_canvas.ipynb #b60b5ad9
 _TALL = 60    # Height of a letter in letters.png, from above Å to below g
@@ -95,11 +96,15 @@ def ink_on(
 # %% ../../nbs/inference/07_canvas.ipynb #0218aa59
 def _root(a, b): return np.sqrt(a*a + b*b)                             # faster than np.hypot, which minds overflow
 
-def _distance(box, shape, radius, window):
+def _distance(box, shape, radius, window, turn=0):
     "float32 (H, W): pixels from the edge of `box`'s rounded rectangle or ellipse, over `window` (l, t, r, b)."
     x, y, w, h = box
-    dx = abs(np.arange(window[0], window[2], dtype=np.float32)[None] + .5 - x - w/2)
-    dy = abs(np.arange(window[1], window[3], dtype=np.float32)[:,None] + .5 - y - h/2)
+    dx = np.arange(window[0], window[2], dtype=np.float32)[None] + np.float32(.5 - x - w/2)
+    dy = np.arange(window[1], window[3], dtype=np.float32)[:,None] + np.float32(.5 - y - h/2)
+    if turn:
+        c, s = (np.float32(o(math.radians(turn))) for o in (math.cos, math.sin))
+        dx, dy = c*dx + s*dy, c*dy - s*dx
+    dx, dy = abs(dx), abs(dy)
     if shape == 'circle':
         far, slope = _root(2*dx/w, 2*dy/h), _root(4*dx/w**2, 4*dy/h**2)
         return (far - 1)*far/np.maximum(slope, 1e-6)
@@ -115,13 +120,14 @@ def paint(
     shape:str='rectangle', # Or 'circle': the ellipse in the box
     radius:float=0.,       # Of the corners
     opacity:float=1.,      # 0 to 1
+    turn:float=0.,         # Degrees clockwise, about the middle of the box
 ):
     "Paint a smooth shape onto `image`."
-    (x, y, w, h), pad = box, (line or 0)/2 + 1
+    (x, y, w, h), pad = bounds(box, turn), (line or 0)/2 + 1
     l, t = max(0, math.floor(x - pad)), max(0, math.floor(y - pad))
     r, b = min(image.shape[1], math.ceil(x + w + pad)), min(image.shape[0], math.ceil(y + h + pad))
     if l >= r or t >= b: return
-    edge = _distance(box, shape, radius, (l, t, r, b))
+    edge = _distance(box, shape, radius, (l, t, r, b), turn)
     mask = (.5 - edge if line is None else .5 + line/2 - abs(edge)).clip(0, 1)
     _lay(image, mask*np.float32(opacity), l, t, colour)
 

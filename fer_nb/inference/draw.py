@@ -15,6 +15,7 @@ from ..core import FerError
 from ..emotions import colour_of
 from .answers import PEOPLE, initials, people_of, sentence
 from .canvas import INK, bgr, ink_on, paint, put_person, put_text, text_width
+from .upright import bounds, cut_turned, turn_of
 
 # %% ../../nbs/inference/08_draw.ipynb #bee9e759
 def _common(a, b):
@@ -49,9 +50,11 @@ def _order(face): return sorted(range(len(face.labels)), key=lambda i: -face.pro
 
 def _answer(face):
     "[(word, BGR colour)] for a face: two if it is mixed; grey for one that is uncertain."
-    if getattr(face, 'uncertain', False): return [('uncertain', bgr('#8A8F98'))]
+    if getattr(face, 'uncertain', False): return [(getattr(face, 'reason', '') or 'uncertain', bgr('#8A8F98'))]
     said = _order(face)[:2] if getattr(face, 'mixed', False) else [list(face.labels).index(face.label)]
     return [(face.labels[i], bgr(colour_of(face.labels[i], i))) for i in said]
+
+def _around(face): return bounds(face.box, turn_of(getattr(face, 'roll', 0)))
 
 def _part(text, height): return text_width(text, height, True) + round(height*.6)
 
@@ -100,13 +103,14 @@ def draw_faces(
         number = (getattr(face, 'track', 0) or i + 1) if numbered else None
         words, height = _tag(face, image.shape, height, numbers, number)
         w, h = sum(_part(o, height) for o in words), round(height*1.2)
-        others = [o.box for o in faces if o is not face]
-        place = _place(face.box, w, h, line/2, image.shape, others, [o[0] for o in tags])
+        others = [_around(o) for o in faces if o is not face]
+        place = _place(_around(face), w, h, line/2, image.shape, others, [o[0] for o in tags])
         tags.append(((*place, w, h), words, height, colours))
         radius, middle = .1*min(face.box[2:4]), max(0, round(face.box[0] + face.box[2]/2))
-        paint(out, face.box, INK, line + max(1.6, line*.5), shape, radius, .6)
-        paint(out, face.box, colours[-1], line, shape, radius)
-        if len(colours) > 1: paint(out[:,:middle], face.box, colours[0], line, shape, radius)
+        turn = turn_of(getattr(face, 'roll', 0))
+        paint(out, face.box, INK, line + max(1.6, line*.5), shape, radius, .6, turn)
+        paint(out, face.box, colours[-1], line, shape, radius, turn=turn)
+        if len(colours) > 1: paint(out[:,:middle], face.box, colours[0], line, shape, radius, turn=turn)
     for tag in tags[::-1]: _put_tag(out, *tag)
     return out
 
@@ -204,10 +208,8 @@ def _card(face, number, image, width, height, dark):
     pad, head = round(width*.045), round(min(height*.27, width*.25))
     x, y, w, h = face.box
     side = max(w, h)*1.15
-    rows, columns = (np.clip(np.linspace(o - side/2, o + side/2, max(2, round(side))), 0, n - 1).astype(int)
-                     for o,n in zip((y + h/2, x + w/2), image.shape))
-    how = cv2.INTER_AREA if side > head else cv2.INTER_LINEAR
-    out[pad:pad+head,pad:pad+head] = cv2.resize(image[rows][:,columns], (head, head), interpolation=how)
+    turn = turn_of(getattr(face, 'roll', 0))
+    out[pad:pad+head,pad:pad+head] = cut_turned(image, x + w/2, y + h/2, side, turn, head)
     _put_head(out, face, number, 2*pad + head, pad, head, ink, dim)
     top = head + 2*pad
     for part in _rows(face, width, height - top - pad//2, dark):

@@ -6,12 +6,13 @@
 __all__ = ['what_is', 'open_image', 'to_grey']
 
 # %% ../../nbs/inference/00_image.ipynb #9f6a5ad9
+import io
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from ..core import FerError
+from ..core import FerError, need
 
 # %% ../../nbs/inference/00_image.ipynb #491a5d80
 _SIGNATURES = (
@@ -21,10 +22,12 @@ _SIGNATURES = (
     (b'%PDF', 'PDF'), (b'PK\x03\x04', 'ZIP'),
 )
 
-def _brand(code):
-    "The format of an ISO media file by the four letters of its brand."
-    if code in (b'avif', b'avis'): return 'AVIF'
-    return 'HEIC' if code[:2] in (b'he', b'mi', b'ms') else 'video'
+def _brand(data):
+    "The format of an ISO media file by its main brand and those with which it is compatible."
+    end = min(int.from_bytes(data[:4], 'big'), 64)
+    main, others = data[8:12], {data[i:i+4] for i in range(16, end, 4)}
+    if main in (b'avif', b'avis') or main[:2] == b'mi' and b'avif' in others: return 'AVIF'
+    return 'HEIC' if main[:2] in (b'he', b'mi', b'ms') else 'video'
 
 def what_is(
     data:bytes, # The whole content of a file
@@ -33,7 +36,7 @@ def what_is(
     for start,kind in _SIGNATURES:
         if data.startswith(start): return kind
     if data[:4] == b'RIFF' and data[8:12] == b'WEBP': return 'WebP'
-    if data[4:8] == b'ftyp': return _brand(data[8:12])
+    if data[4:8] == b'ftyp': return _brand(data)
     head = data[:512].lstrip().lower()
     if head.startswith((b'<svg', b'<?xml')): return 'SVG'
     printable = all(o >= 32 or o in b'\t\r\n\f' for o in data[:512])
@@ -59,26 +62,55 @@ def _flatten(image):
     alpha = image[..., 3:].astype(np.uint16)
     return ((image[..., :3]*alpha + 255*(255 - alpha)) // 255).astype(np.uint8)
 
+# %% ../../nbs/inference/00_image.ipynb #4e8a761e
+def _heic(data): return np.asarray(need('pillow_heif', 'phone').open_heif(data, bgr_mode=True))
+
+def _jxl(data):
+    need('pillow_jxl', 'phone')                               # registers the format with Pillow
+    from PIL import Image, ImageOps
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    pixels = np.asarray(image.convert('RGBA' if 'A' in image.mode else 'RGB'))
+    return cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
+
+_PHONE = {'HEIC': _heic, 'JPEG XL': _jxl}
+
+def _by_phone(data, kind, name):
+    "uint8 pixels of a HEIC or JPEG XL. Raises `FerError` without the extra, or for a file that is damaged."
+    try: return _PHONE[kind](data)
+    except FerError:
+        raise FerError(f"{name} holds {kind}, which the extra phone reads: pip install 'fer_nb[phone]', or convert it "
+                       "to JPEG.") from None
+    except (ValueError, RuntimeError, OSError, EOFError, SyntaxError):
+        raise FerError(f"{name} is a {kind} that breaks off or is damaged: copy or download it again.") from None
+
+def _turned(image, data):
+    "The picture of an AVIF, turned and mirrored as its boxes `irot` and `imir` say."
+    if (at := data.find(b'\0\0\0\x09irot')) >= 0: image = np.rot90(image, data[at+8] & 3)
+    if (at := data.find(b'\0\0\0\x09imir')) >= 0: image = image[:,::-1] if data[at+8] & 1 else image[::-1]
+    return np.ascontiguousarray(image)
+
 # %% ../../nbs/inference/00_image.ipynb #0cf2f952
 def _decode(data, name):
     "Bytes of an image file -> uint8 BGR (H, W, 3), upright; `name` is for the error."
     if not data: raise FerError(f"{name} is empty (0 bytes): save or download it again.")
     kind = what_is(data)
-    if kind in ('text', 'SVG', 'PDF', 'ZIP', 'HEIC', 'video', 'JPEG XL'):
+    if kind in _PHONE: return _flatten(_by_phone(data, kind, name))
+    if kind in ('text', 'SVG', 'PDF', 'ZIP', 'video'):
         raise FerError(f"{name} is not a picture that can be read (it holds {kind}): convert it to JPEG or PNG.")
     if _truncated(data, kind):
         raise FerError(f"{name} is a {kind} that breaks off before its end: copy or download it again.")
     pixels = np.frombuffer(data, np.uint8)
     may_be_clear = kind in ('PNG', 'WebP', 'GIF', 'TIFF')
+    how = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if kind == 'AVIF' else 0)
     try:
-        image = cv2.imdecode(pixels, cv2.IMREAD_UNCHANGED if may_be_clear else cv2.IMREAD_COLOR)
+        image = cv2.imdecode(pixels, cv2.IMREAD_UNCHANGED if may_be_clear else how)
         plain = kind == 'PNG' and b'eXIf' not in data and image is not None and image.dtype == np.uint8
         if may_be_clear and image is not None and image.shape[2:] != (4,) and not plain:
             image = cv2.imdecode(pixels, cv2.IMREAD_COLOR)    # no alpha: COLOR turns it as EXIF says
     except cv2.error: image = None
     if image is None:
         raise FerError(f"{name} cannot be decoded as a picture (it looks like {kind}): convert it to JPEG or PNG.")
-    return _flatten(image)
+    return _turned(_flatten(image), data) if kind == 'AVIF' else _flatten(image)
 
 # %% ../../nbs/inference/00_image.ipynb #419d4a67
 def _check_array(image, name):

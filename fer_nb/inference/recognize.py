@@ -15,8 +15,10 @@ import numpy as np
 
 from ..core import FerError
 from .answers import Rule, people_of, sentence, verdict
+from .boxes import Detection
 from .detect import crop_faces, detect_faces
 from .image import open_image, to_grey
+from .quality import Limits, Quality, limits_of, load_views, qualities
 from .zoo import load_model
 
 # %% ../../nbs/inference/06_recognize.ipynb #49f73e1b
@@ -28,23 +30,30 @@ class Face:
     probabilities:np.ndarray  # float32 (classes,): shares of people, in the order of `labels`, sum 1
     labels:tuple              # The model's labels
     rule:Rule = Rule()        # How the shares become an answer
+    landmarks:tuple = None    # (x, y) of both eyes, nose and mouth, in pixels; None where they are unknown
+    roll:float = 0.           # How far the head is turned, degrees clockwise; the box is turned about its centre
+    quality:Quality = None    # What can be seen of it; None if nobody looked
+    reason:str = ''           # Why it cannot be read, as 'too small'; '' where it can
 
     label = property(lambda self: self.labels[int(self.probabilities.argmax())], doc="The most frequent answer.")
     agreement = property(lambda self: float(self.probabilities.max()), doc="Its share, 0 to 1.")
     confidence = property(lambda self: self._verdict[1], doc="The chance that most people would say `label`, 0 to 1.")
     mixed = property(lambda self: self._verdict[0] == 'mixed', doc="Whether people would be divided between two.")
-    uncertain = property(lambda self: self._verdict[0] == 'uncertain', doc="Whether the network does not know.")
+    uncertain = property(lambda self: self._verdict[0] == 'uncertain', doc="Whether nobody can tell, or the network.")
     sentence = property(lambda self: sentence(self.people), doc="'of ten people, nine would say happy, one neutral'")
 
     @cached_property
-    def _verdict(self): return verdict(self.probabilities.tolist(), self.rule)  # NumPy is slow at one of many faces
+    def _verdict(self):
+        kind, sure, order = verdict(self.probabilities.tolist(), self.rule)     # NumPy is slow at one of many faces
+        return 'uncertain' if self.reason else kind, sure, order
 
     @property
     def answer(self):
-        "'happy', 'mixed: fear, surprise' or 'uncertain'."
+        "'happy', 'mixed: fear, surprise', 'uncertain', or with a reason 'uncertain: too small'."
         kind, _, order = self._verdict
         if kind == 'label': return self.labels[order[0]]
-        return kind if kind == 'uncertain' else 'mixed: ' + ', '.join(self.labels[i] for i in order[:2])
+        if kind == 'uncertain': return f'uncertain: {self.reason}' if self.reason else kind
+        return 'mixed: ' + ', '.join(self.labels[i] for i in order[:2])
 
     @property
     def people(self):
@@ -58,14 +67,17 @@ class Face:
         box = [round(float(o), 1) for o in self.box]
         kind, sure, order = self._verdict
         shares, first = self.probabilities.tolist(), order[0]
-        return dict(box=box, score=round(float(self.score), 4), label=self.labels[first], confidence=round(sure, 4),
+        points = self.landmarks and [[round(float(o), 1) for o in p] for p in self.landmarks]
+        return dict(box=box, roll=round(self.roll, 1), landmarks=points, score=round(float(self.score), 4),
+                    label=self.labels[first], confidence=round(sure, 4),
                     agreement=round(shares[first], 4), answer=self.answer, mixed=kind == 'mixed',
-                    uncertain=kind == 'uncertain', people=self.people,
+                    uncertain=kind == 'uncertain', reason=self.reason, people=self.people,
+                    quality=self.quality and self.quality.to_dict(),
                     probabilities={l: round(p, 4) for l,p in zip(self.labels, shares)})
 
     def __repr__(self):
         x, y, w, h = (round(o) for o in self.box)
-        said = f'uncertain, {self.label}' if self.uncertain else self.answer
+        said = f'{self.answer}, {self.label}' if self.uncertain else self.answer
         return f"Face({said} {self.confidence:.0%} at x {x}, y {y}, {w}x{h})"
 
 # %% ../../nbs/inference/06_recognize.ipynb #c168fec4
@@ -79,14 +91,16 @@ def locate_faces(
     boxes,            # (N, 4) x, y, width, height of the caller's own, or None: detect
     size:int,         # Side of the crops, pixels
     detector,         # As for `detect_faces`
+    align:bool=True,  # Turn faces upright before they are cut out
     **limits,         # `min_score`, `min_face` and `known` of `detect_faces`
 ) -> tuple:
     "[(x, y, w, h, score)] and uint8 (N, size, size) crops: of the caller's `boxes`, or of what is detected if None."
     if boxes is None:
         found = detect_faces(image, detector, **limits)
-        return found, crop_faces(image, found, size, detector=detector)
-    crops = crop_faces(image, boxes, size)
-    return [(*map(float, o), 1.) for o in boxes], crops
+        return found, crop_faces(image, found, size, detector=detector, align=align)
+    crops = crop_faces(image, boxes, size, align=align)
+    known = [(getattr(o, 'points', None), getattr(o, 'roll', 0.)) for o in boxes]
+    return [Detection(*map(float, o[:4]), 1., *k) for o,k in zip(boxes, known)], crops
 
 def _fit(face, size):
     "One tight crop -> uint8 (size, size); area averaging when it shrinks."
@@ -106,10 +120,12 @@ def whole_crops(
     crops = [_fit(o, size) for o in faces]
     return found, np.stack(crops) if crops else np.zeros((0, size, size), np.uint8)
 
-def _faces(classifier, found, crops, rule, **views):
+def _faces(classifier, found, crops, rule, views, limits, **looks):
     "One `Face` for each (x, y, w, h, score) of `found` and its crop."
-    probabilities = classifier.predict(crops, **views)
-    return [Face(tuple(f[:4]), float(f[4]), p, classifier.labels, rule) for f,p in zip(found, probabilities)]
+    probabilities = classifier.predict(crops, **looks)
+    seen = qualities(found, crops, views)
+    return [Face(tuple(f[:4]), float(f[4]), p, classifier.labels, rule, getattr(f, 'points', None),
+                 getattr(f, 'roll', 0.), q, q.reason(limits)) for f,p,q in zip(found, probabilities, seen)]
 
 # %% ../../nbs/inference/06_recognize.ipynb #939bb6c1
 class EmotionRecognizer:
@@ -123,11 +139,15 @@ class EmotionRecognizer:
         threads:int=1,        # For the network
         five_crop:bool=False, # Average over the middle and four corners: five times the time, ten with `flip`
         threshold:float=None, # Confidence from which the answer is the label; None is the model's own, 0 always
+        quality:bool=True,    # Whether a face that cannot be read is uncertain: too small, covered, ...
+        align:bool=True,      # Turn tilted faces upright before they are read
     ):
         self.classifier = _classifier(model, threads)
         self.detector, self.min_face, self.min_score = detector, min_face, min_score
-        self.flip, self.five_crop = flip, five_crop
+        self.flip, self.five_crop, self.align = flip, five_crop, align
         self.rule = getattr(self.classifier, 'rule', Rule())
+        self.views = load_views()
+        self.limits = limits_of(self.views.card) if quality and self.views and threshold != 0 else Limits()
         if threshold is None: return
         if not 0 <= threshold <= 1: raise FerError(f"threshold is {threshold}: give a number from 0 to 1.")
         self.rule = self.rule._replace(threshold=float(threshold))
@@ -139,7 +159,7 @@ class EmotionRecognizer:
         known=(),   # Boxes where the frame before had faces; see `detect_faces`
     ) -> list:
         "A list of `Face`, the surest first (in the order of `boxes` if they are given); empty when there is no face."
-        found, crops = locate_faces(open_image(image), boxes, self.classifier.size, self.detector,
+        found, crops = locate_faces(open_image(image), boxes, self.classifier.size, self.detector, self.align,
                                     min_score=self.min_score, min_face=min_face or self.min_face, known=known)
         return self.classify(found, crops)
 
@@ -154,10 +174,12 @@ class EmotionRecognizer:
         crops:np.ndarray, # uint8 (N, size, size): the faces, cut out
     ) -> list:
         "A list of `Face`, one for each crop, whose boxes and scores are those of `found`."
-        return _faces(self.classifier, found, crops, self.rule, flip=self.flip, five_crop=self.five_crop)
+        return _faces(self.classifier, found, crops, self.rule, self.views, self.limits,
+                      flip=self.flip, five_crop=self.five_crop)
 
     def copy(self):
         "Another with the same settings and a network of its own, for another thread."
         twin = copy(self)
         if hasattr(self.classifier, 'copy'): twin.classifier = self.classifier.copy()
+        if self.views: twin.views = self.views.copy()
         return twin

@@ -79,7 +79,7 @@ _DRAWN = {hide: (.15, .4), shrink: (.33, .85), blur: (.5, 2.5), gamma: (.4, 2.5)
 def _strength(defect, side, rng):
     "A strength of `defect` for a face of `side` pixels."
     low, high = _DRAWN[defect]
-    if defect is gamma: return np.exp(rng.uniform(np.log(low), np.log(high)))      # as often dark as bright
+    if defect in (gamma, jpeg): return np.exp(rng.uniform(np.log(low), np.log(high)))  # as often dark as bright
     return rng.uniform(low, high)*(side if defect is shrink else 1)
 
 def _spoil(images, rng, probability, hidden):
@@ -134,9 +134,9 @@ AUGMENTS = {
     'medium': Augment(rotation=12, zoom=.12, shift=.08, flip=True, light=.15, erase=.3),
     'strong': Augment(rotation=15, zoom=.15, shift=.1, flip=True, light=.2, erase=.5, mixup=.2),
     'tilted': Augment(rotation=25, zoom=.15, shift=.08, flip=True, light=.15, erase=.2),
-    'spoiled': Augment(rotation=12, zoom=.12, shift=.08, flip=True, light=.15, erase=.2, spoil=.15),
+    'spoiled': Augment(rotation=12, zoom=.12, shift=.08, flip=True, light=.15, erase=.2, spoil=.2),
     'covered': Augment(rotation=12, zoom=.12, shift=.08, flip=True, light=.15, erase=.2, hide=.1),
-    'photos': Augment(rotation=25, zoom=.15, shift=.08, flip=True, light=.15, erase=.2, spoil=.15, hide=.1),
+    'photos': Augment(rotation=25, zoom=.15, shift=.08, flip=True, light=.15, erase=.2, spoil=.2, hide=.1),
 }
 
 def augment_named(

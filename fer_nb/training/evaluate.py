@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core import FerError, replacing
 from ..emotions import EMOTIONS
+from ..inference.answers import rule_of
 from ..inference.classify import softmax
 from ..inference.zoo import RULERS
 from . import metrics
@@ -242,10 +243,9 @@ def _seen(part, faces, split, card):
 # %% ../../nbs/training/13_evaluate.ipynb #ed773ca2
 def _rule(card):
     "What a card says of clear and uncertain answers: power, threshold and pair, or the threshold alone."
-    if card is None: return {}
-    if answers := card.get('answers'): return {k: answers[k] for k in ('power', 'threshold', 'pair')}
-    threshold = card['evaluation'].get('uncertain', {}).get('threshold')
-    return {} if threshold is None else {'threshold': threshold}
+    rule = rule_of(card)
+    if card is not None and 'answers' in card: return rule._asdict()
+    return {'threshold': rule.threshold} if card is not None and 'uncertain' in card['evaluation'] else {}
 
 def evaluate_model(
     model,            # A `Classifier`, or anything with `labels` and `predict(faces, flip=)`

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..core import FerError
+from ..inference.upright import roll_between
 from .files import Video, ahead
 from .track import FaceStream
 
@@ -35,7 +36,10 @@ def _blend(before, after, share):
         else:
             mix = lambda a, b: (1 - share)*a + share*b
             a, b = one[n], two[n]
+            marks = a.landmarks and b.landmarks and zip(a.landmarks, b.landmarks)
             yield replace(b, box=tuple(map(mix, a.box, b.box)), score=mix(a.score, b.score),
+                          landmarks=marks and tuple(tuple(map(mix, *o)) for o in marks),
+                          roll=roll_between(a.roll, b.roll, share),
                           probabilities=mix(a.probabilities, b.probabilities).astype(np.float32))
 
 # %% ../../nbs/video/02_faces.ipynb #89ad76b7
@@ -43,7 +47,8 @@ def _look(stream, frame, region):
     "The faces of a frame, in the pixels of the whole frame."
     x, y, w, h = region
     faces = stream(frame.image[y:y+h, x:x+w], max(frame.time, stream.tracker.last))
-    faces = tuple(replace(o, box=(o.box[0] + x, o.box[1] + y, *o.box[2:])) for o in faces)
+    faces = tuple(replace(o, box=(o.box[0] + x, o.box[1] + y, *o.box[2:]),
+                          landmarks=o.landmarks and tuple((px + x, py + y) for px,py in o.landmarks)) for o in faces)
     return FrameFaces(frame.number, frame.time, frame.image, faces, True)
 
 def _between(before, held, now):

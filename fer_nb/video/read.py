@@ -21,6 +21,7 @@ import numpy as np
 from ..core import FerError, need, replacing
 from ..inference.answers import Rule
 from ..inference.draw import check_shape, draw_faces
+from ..inference.quality import Quality
 from ..inference.tables import FILM_COLUMNS, csv_writer, film_rows, write_table
 from .faces import FrameFaces, check_region, video_faces
 from .files import Video, VideoWriter, check_apart, join_videos
@@ -54,7 +55,8 @@ class _Pieces:
     def last(self):
         "The last look at the film, to go on from."
         if (o := self.state['last']) is None: return None
-        fresh = lambda f: dict(probabilities=np.array(f['probabilities'], np.float32), rule=Rule(*f['rule']))
+        fresh = lambda f: dict(probabilities=np.array(f['probabilities'], np.float32), rule=Rule(*f['rule']),
+                               quality=f['quality'] and Quality(*f['quality']))
         return FrameFaces(o['number'], o['time'], None, tuple(TrackedFace(**f | fresh(f)) for f in o['faces']), True)
 
     def commit(self, frame, frames, broken, tracker):
@@ -132,7 +134,8 @@ def _settings(video, stream, choices):
     stat, r = video.path.stat(), stream.recognizer
     card = getattr(r.classifier, 'card', None)
     model = card['file']['sha256'] if card else repr(r.classifier)
-    limits = {k: getattr(r, k) for k in ('detector', 'min_face', 'min_score', 'flip', 'five_crop', 'rule')}
+    own = 'detector', 'min_face', 'min_score', 'flip', 'five_crop', 'rule', 'align', 'limits'
+    limits = {k: getattr(r, k) for k in own}
     return dict(video=str(video.path.resolve()), bytes=stat.st_size, changed=stat.st_mtime, model=model, **limits,
                 part=stream.part, smooth=stream.tracker.smooth, keep=stream.tracker.keep, **choices)
 

@@ -7,13 +7,14 @@ __all__ = ['TrackedFace', 'FaceTracker', 'FaceStream']
 
 # %% ../../nbs/video/00_track.ipynb #4e75b727
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from ..core import FerError
 from ..inference.image import open_image
 from ..inference.recognize import EmotionRecognizer, Face
+from ..inference.upright import roll_between
 
 # %% ../../nbs/video/00_track.ipynb #91814741
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class _Track:
     def __init__(self, number, face, time):
         self.number, self.since = number, time
         self.box, self.probabilities, self.time = np.array(face.box, float), face.probabilities, time
-        self.speed = np.zeros(2)
+        self.speed, self.roll = np.zeros(2), face.roll
 
     def expected(self, time):
         "Where the box should be at `time`; a face that is out of sight is thought to slow down, e-fold in 0.6 seconds."
@@ -62,24 +63,26 @@ class _Track:
         self.speed += (1 - math.exp(-passed/.1))*(moved - self.speed)
         new = 1 - math.exp(-passed/smooth) if smooth else 1.
         self.probabilities = self.probabilities + np.float32(new)*(face.probabilities - self.probabilities)
+        self.roll = roll_between(self.roll, face.roll, 1 - math.exp(-passed/.1))
         self.box, self.time = box, time
 
     @property
     def state(self):
         "Plain numbers for JSON; `_Track.of` makes the track of them."
         arrays = {k: getattr(self, k).tolist() for k in ('box', 'probabilities', 'speed')}
-        return dict(number=self.number, since=self.since, time=self.time, **arrays)
+        return dict(number=self.number, since=self.since, time=self.time, roll=self.roll, **arrays)
 
     @classmethod
     def of(cls, state):
         track = cls.__new__(cls)
-        track.__dict__.update(state, **{k: np.array(state[k]) for k in ('box', 'speed')})
+        track.__dict__.update(dict(roll=0.) | state, **{k: np.array(state[k]) for k in ('box', 'speed')})
         track.probabilities = np.array(state['probabilities'], np.float32)
         return track
 
     def as_face(self, face):
         "The face of the newest frame, with this track's number and averaged probabilities."
-        return TrackedFace(face.box, face.score, self.probabilities, face.labels, face.rule, self.number, self.since)
+        known = {o.name: getattr(face, o.name) for o in fields(Face)} | dict(probabilities=self.probabilities)
+        return TrackedFace(**known | dict(roll=self.roll), track=self.number, since=self.since)
 
 # %% ../../nbs/video/00_track.ipynb #443248af
 class FaceTracker:

@@ -4,9 +4,9 @@ const STEPS = [
   ["Find", "A face detector looks for faces from the front, in the whole picture and in parts of it."],
   ["Cut", "Each face is cut out as tightly as the pictures the network has learned from, 48 by 48 grey pixels."],
   ["Read", "A small convolutional network gives each emotion a share: how many people would choose it for this face. It is calibrated: of the faces it is 70\u00a0% sure of, about 70\u00a0% are right."],
-  ["Count", "The shares are rounded to ten people. The answer is what most of them would say, or uncertain where the network does not know."],
+  ["Count", "The shares are rounded to ten people. The answer is what most of them would say, or uncertain where the network does not know. A face that cannot be read gets the reason instead: too small, too dark, blurred, turned away, covered, or no face."],
 ];
-const MIXED = "The shares are rounded to ten people. The answer is what most of them would say; two emotions where they would be divided; or uncertain where the network does not know.";
+const MIXED = "The shares are rounded to ten people. The answer is what most of them would say; two emotions where they would be divided; or uncertain where the network does not know. A face that cannot be read gets the reason instead: too small, too dark, blurred, turned away, covered, or no face.";
 
 const NOT = [
   "It predicts what people would say of a face, not what the person feels. An expression is not an inner state: people smile in fear and frown in thought.",

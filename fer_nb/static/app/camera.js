@@ -88,11 +88,17 @@ function drawFaces(pen, emotions, reply, w, high, mirrored) {
     const colours = wordsOf(face).map((o) => colourOf(emotions, o)), words = spoken(face, face.track);
     let [x, y, bw, bh] = face.box.map((v) => v * scale);
     if (mirrored) x = w - x - bw;
+    const turn = ((mirrored ? -1 : 1) * turnOf(face) * Math.PI) / 180;
+    pen.save();
+    pen.translate(x + bw / 2, y + bh / 2); pen.rotate(turn); pen.translate(-x - bw / 2, -y - bh / 2);
     pen.beginPath(); pen.roundRect(x, y, bw, bh, 0.08 * bw);
     pen.lineWidth = size / 2.6; pen.strokeStyle = "rgba(20,25,31,.55)"; pen.stroke();
     const ink = pen.createLinearGradient(x, 0, x + bw, 0); // in both colours where people would be divided
     ink.addColorStop(0.5, colours[0]); ink.addColorStop(0.5, colours.at(-1));
     pen.lineWidth = size / 4.5; pen.strokeStyle = ink; pen.stroke();
+    pen.restore();
+    const [c, s] = [Math.abs(Math.cos(turn)), Math.abs(Math.sin(turn))], tilted = s * bw + c * bh;
+    x += (bw - c * bw - s * bh) / 2; y += (bh - tilted) / 2; bh = tilted; // the words stand beside the turned box
     const ends = [];
     for (const word of words) ends.push((ends.at(-1) ?? 0) + pen.measureText(word).width + size);
     const wide = ends.at(-1), tall = 1.5 * size;

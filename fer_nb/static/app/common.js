@@ -50,8 +50,11 @@ const colourOf = (emotions, label) => emotions.find((o) => o.label === label)?.c
 /** [[label, how many of ten people]], the most frequent first, without those that nobody would say. */
 const saidBy = (face) => Object.entries(face.people).filter(([, n]) => n).sort((a, b) => b[1] - a[1]);
 
-/** What a face is called: its label, both labels where people would be divided, or "uncertain", which no emotion's colour belongs to. */
-const wordsOf = (face) => (face.uncertain ? ["uncertain"] : face.mixed ? Object.keys(face.people).slice(0, 2) : [face.label]);
+/** What a face is called: its label, both labels where people would be divided, or, in no emotion's colour, "uncertain" or the reason for it. */
+const wordsOf = (face) => (face.uncertain ? [face.reason || "uncertain"] : face.mixed ? Object.keys(face.people).slice(0, 2) : [face.label]);
+
+/** By how many degrees the box of a face is turned, as `fer_nb.inference.upright.turn_of`: not at all where the head is upright enough. */
+const turnOf = (face) => face.roll * Math.min(1, Math.max(0, Math.abs(face.roll) / 4 - 2));
 
 /** The words of a face's chip: ["3\u2002happy 93%"], ["fear", "surprise"]; a percentage is only for a label that stands alone. */
 function spoken(face, number) {

@@ -64,13 +64,16 @@ async function prepare(file) {
 /** Boxes with numbered chips over the picture, in percent of it, so that they keep their place at any size. */
 function overlay(emotions, faces, width, height) {
   return faces.map((face, i) => {
-    const [x, y, w, high] = face.box;
+    const [bx, by, bw, bh] = face.box, turn = turnOf(face), angle = (turn * Math.PI) / 180;
+    const [c, s] = [Math.abs(Math.cos(angle)), Math.abs(Math.sin(angle))];
+    const w = c * bw + s * bh, high = s * bw + c * bh, x = bx + (bw - w) / 2, y = by + (bh - high) / 2; // upright, around the turned box
     const place = `left:${(100 * x) / width}%;top:${(100 * y) / height}%;width:${(100 * w) / width}%;height:${(100 * high) / height}%`;
+    const edge = `width:${(100 * bw) / w}%;height:${(100 * bh) / high}%;transform:translate(-50%,-50%) rotate(${turn.toFixed(1)}deg)`;
     const inside = y / height < 0.07 ? ".inside" : "";
     const right = (x + w / 2) / width > 0.6 ? ".right" : "";
     const [one, other] = wordsOf(face).map((o) => colourOf(emotions, o));
     return h(`div.box${inside}${right}${other ? ".mixed" : ""}`, { style: `${place};--colour:${one};--other:${other}`, "data-face": i + 1 },
-      chip(emotions, face, i + 1));
+      h("div.edge", { style: edge }), chip(emotions, face, i + 1));
   });
 }
 
@@ -128,7 +131,8 @@ class PhotoCard {
     this.sent.width ??= reply.original[0];
     this.sent.height ??= reply.original[1];
     const scale = this.sent.width / reply.width;
-    this.faces = reply.faces.map((o) => ({ ...o, box: o.box.map((v) => Math.round(v * scale * 10) / 10) }));
+    const scaled = (v) => Math.round(v * scale * 10) / 10;
+    this.faces = reply.faces.map((o) => ({ ...o, box: o.box.map(scaled), landmarks: o.landmarks && o.landmarks.map((p) => p.map(scaled)) }));
     this.url ??= URL.createObjectURL(this.sent.blob);
     const said = this.faces.map((o, i) => `face ${i + 1}: ${o.answer}`).join("; ");
     const picture = h("div.picture", {}, h("img", { src: this.url, alt: `${this.file.name}; ${said || "no face found"}` }),
@@ -236,7 +240,7 @@ function photoView({ model, el, signal }) {
     work();
   }
 
-  const input = h("input", { type: "file", multiple: true, accept: "image/*", hidden: true, onchange: () => { add(input.files); input.value = ""; } });
+  const input = h("input", { type: "file", multiple: true, accept: "image/*,.heic,.heif,.hif,.avif,.jxl", hidden: true, onchange: () => { add(input.files); input.value = ""; } });
   async function sample() {
     try {
       const reply = await view.ask({ kind: "sample" });

@@ -1,0 +1,74 @@
+"""Train the network of views, and measure from where on the default network can read a face.
+
+    pip install '.[train]' scikit-image
+    python tools/views.py --data fer2013.zip --votes votes.csv --run runs/views
+
+writes models/quality/views.*; the same command goes on where it was killed. The photos without a face are those that
+scikit-image and scikit-learn carry. With a new default network, its limits are measured again by the same command."""
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+import skimage.data
+from common import ROOT
+from sklearn.datasets import load_sample_images
+
+from fer_nb.cli.base import typed_command
+from fer_nb.core import replacing
+from fer_nb.inference.detect import detect_faces
+from fer_nb.inference.quality import turned_of
+from fer_nb.inference.zoo import load_model
+from fer_nb.training.data import load
+from fer_nb.training.export import card_text, export_run
+from fer_nb.training.recipes import Recipe
+from fer_nb.training.train import train
+from fer_nb.training.views import choose_limits, coverage, view_faces
+
+PHOTOS = {'train': ('brick', 'coffee', 'rocket', 'immunohistochemistry', 'moon', 'page', 'coins', 'gravel', 'retina',
+                    'stereo_motorcycle', 'china'),
+          'public': ('chelsea', 'grass', 'text', 'hubble_deep_field', 'clock', 'flower')}
+RECIPE = Recipe('se_resnet', options=dict(filters=(8, 16, 32), blocks=(1, 1, 1), step=2), epochs=10, batch=128,
+                optimizer='adamw', schedule='cosine', rate=3e-3, weight_decay=.05, average=.99, smoothing=0., seed=1,
+                augment=dict(rotation=25, zoom=.15, shift=.08, flip=True, light=.2, spoil=.15))
+
+
+def photo(name):
+    "One of the photos, grey."
+    samples = dict(zip(('china', 'flower'), load_sample_images().images))
+    image = samples[name] if name in samples else getattr(skimage.data, name)()
+    image = image[0] if isinstance(image, tuple) else image
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
+
+
+def turned(face, ground=360, side=192):
+    "How far a face is turned, by the detector; NaN where it finds none."
+    scene = np.full((ground, ground, 3), 127, np.uint8)
+    corner = (ground - side)//2
+    large = cv2.resize(face, (side, side), interpolation=cv2.INTER_CUBIC)
+    scene[corner:corner + side, corner:corner + side] = large[..., None]
+    found = detect_faces(scene, min_face=side//2)
+    return turned_of(found[0].points) if found else np.nan
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    for name in '--data', '--votes', '--run': parser.add_argument(name, type=Path, required=True)
+    a = parser.parse_args()
+    faces = load(a.data, votes=a.votes)
+    faces = faces[np.isin(faces.split, list(PHOTOS))]
+    views = view_faces(faces, {split: [photo(o) for o in names] for split,names in PHOTOS.items()})
+    command = typed_command().replace('fer-nb', 'python tools/views.py', 1)
+    run = train(RECIPE, views, a.run, command=command, verbose=2)
+    out = ROOT/'models/quality'
+    card = export_run(run, 'views', views, out, description="Which part of a face is covered, or whether it is one.")
+    network, small, public = load_model(), load_model(out/'views.tflite'), faces.of('public').with_label()
+    limits = choose_limits(network, small, public, np.array([turned(o) for o in public.images]))
+    card.data.update(limits=limits._asdict(), limits_of=network.card.name, photos=PHOTOS,
+                     coverage=coverage(network, small, public, limits))
+    with replacing(card.path) as part: part.write_text(card_text(card.data), encoding='utf-8')
+    for ending in '.npz', '.weights.npz': (out/f'views{ending}').unlink()      # nobody retrains it by hand
+    print(limits)
+
+
+if __name__ == '__main__': main()

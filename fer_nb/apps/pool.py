@@ -73,6 +73,7 @@ class Options:
     model:str = None       # A name of the pool's models; None is the first
     min_face:float = None  # Smallest face sought, pixels
     threshold:float = None # Confidence from which the answer is the label
+    align:bool = True      # Turn tilted faces upright before they are read
     crops:bool = False     # The picture is a tight crop of one face
     annotate:str = None    # 'rectangle' or 'circle': send the picture back with its faces drawn
 
@@ -113,7 +114,8 @@ class _Reader:
         options = Options(**options)
         path = self.models[options.model or next(iter(self.models))]
         if path not in self.loaded: self.loaded[path] = load_model(path)
-        recognizer = EmotionRecognizer(self.loaded[path], self.detector, options.min_face, threshold=options.threshold)
+        recognizer = EmotionRecognizer(self.loaded[path], self.detector, options.min_face, threshold=options.threshold,
+                                       align=options.align)
         begin = time.perf_counter()
         status, answer = read_task(recognizer, data, name, options, self.pixels)
         return status, answer, 1000*(time.perf_counter() - begin)
@@ -148,6 +150,9 @@ class _Process:
                                                      pass_fds=[theirs.fileno()])
         self.connection = Connection(ours.detach())
         self.hello = self._answer(seconds)
+        if self.hello[0] == 200: return
+        self.end()
+        raise OSError(self.hello[1])
 
     def _answer(self, seconds):
         try:
@@ -198,15 +203,19 @@ class _Crew:
     def __init__(self, start, n):
         self.start, self.waiting, self.news, self.closing = start, deque(), threading.Condition(), False
         self.processes, self.running, self.hello, self.seconds = set(), set(), None, .1
+        self.failed, self.trouble = 0, ''
         self.threads = [threading.Thread(target=self._run, daemon=True) for _ in range(n)]
         for o in self.threads: o.start()
 
     def _started(self):
         while not self.closing:
             try: process = self.start()
-            except (EOFError, OSError, Late): time.sleep(1); continue
+            except (EOFError, OSError, Late) as e:
+                self.failed, self.trouble = self.failed + 1, str(e)
+                time.sleep(1)
+                continue
             self.processes.add(process)
-            self.hello = process.hello[1]
+            self.hello, self.failed = process.hello[1], 0
             return process
 
     def _next(self):
@@ -256,16 +265,16 @@ class Pool:
         self.detector, self.cards = resolve(detector)[0], _cards(models)
         paths = {k: str(o.model_path.resolve()) for k,o in self.cards.items()}
         how = dict(models=paths, detector=detector, pixels=pixels)
-        self.workers, self.places, self.taken = workers, workers*(1 + queue), 0
+        self.workers, self.places, self.pixels, self.taken = workers, workers*(1 + queue), pixels, 0
         self._crew = _Crew(lambda: _Process(how, pixels), workers)
 
     def wait(self, seconds:float=60):
         "Wait for the first process; its answer to the sample photo. Raises `FerError` where none starts."
-        end = time.monotonic() + seconds
-        while not self.ready and time.monotonic() < end: time.sleep(.02)
-        if self.ready: return self._crew.hello
+        end, crew = time.monotonic() + seconds, self._crew
+        while not self.ready and crew.failed < 3 and time.monotonic() < end: time.sleep(.02)
+        if self.ready: return crew.hello
         self.close()
-        raise FerError(f"No process that reads pictures started within {seconds:.0f} s: the lines above say why.")
+        raise FerError(f"No process that reads pictures can be started: {crew.trouble or 'the lines above say why.'}")
 
     @property
     def ready(self): return bool(self._crew.processes)

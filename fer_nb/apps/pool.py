@@ -52,19 +52,41 @@ def _webp_size(data):
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     return tuple(o & 0x3FFF for o in unpack_from('<HH', data, 26))
 
+def _iso_size(data):
+    "The largest width and height of the images of an AVIF or HEIC, by their boxes `ispe`."
+    sizes, at = [], data.find(b'ispe')
+    while at >= 0:
+        sizes.append(unpack_from('>II', data, at + 8))
+        at = data.find(b'ispe', at + 4)
+    return max(sizes, key=math.prod, default=None)
+
+_RATIOS = None, (1, 1), (6, 5), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1)
+
+def _jxl_size(data):
+    "Width and height of a JPEG XL by the first bits of its codestream."
+    at = 0 if data[:2] == b'\xff\x0a' else data.index(b'\xff\x0a', max(data.find(b'jxlc'), data.find(b'jxlp'), 0))
+    bits = int.from_bytes(data[at+2:at+12], 'little')
+    def take(n):
+        nonlocal bits
+        value, bits = bits & (1 << n) - 1, bits >> n
+        return value
+    small = take(1)
+    side = lambda: 8*(1 + take(5)) if small else 1 + take((9, 13, 18, 30)[take(2)])
+    height, ratio = side(), _RATIOS[take(3)]
+    return (height*ratio[0]//ratio[1] if ratio else side()), height
+
+# %% ../../nbs/apps/04_pool.ipynb #46498be9
+_SIZES = {'JPEG': _jpeg_size, 'WebP': _webp_size, 'AVIF': _iso_size, 'HEIC': _iso_size, 'JPEG XL': _jxl_size,
+          'PNG': lambda data: unpack_from('>II', data, 16), 'GIF': lambda data: unpack_from('<HH', data, 6),
+          'BMP': lambda data: tuple(map(abs, unpack_from('<ii', data, 18)))}
+
 def picture_size(
     data:bytes, # The whole content of a file
 ) -> tuple:     # (width, height), or None for another format or a broken header
-    "The pixels of a JPEG, PNG, GIF, BMP or WebP as its header has them; nothing is decoded."
+    "The pixels of a picture as its header has them; nothing is decoded. Not for TIFF, PGM, PPM and JPEG 2000."
     kind = what_is(data)
-    try:
-        if kind == 'JPEG': return _jpeg_size(data)
-        if kind == 'PNG': return unpack_from('>II', data, 16)
-        if kind == 'GIF': return unpack_from('<HH', data, 6)
-        if kind == 'BMP': return tuple(map(abs, unpack_from('<ii', data, 18)))
-        if kind == 'WebP': return _webp_size(data)
-    except (IndexError, StructError): pass
-    return None
+    try: return _SIZES[kind](data) if kind in _SIZES else None
+    except (IndexError, ValueError, StructError): return None
 
 # %% ../../nbs/apps/04_pool.ipynb #ed1343ee
 @dataclass(frozen=True)
@@ -77,7 +99,11 @@ class Options:
     crops:bool = False     # The picture is a tight crop of one face
     annotate:str = None    # 'rectangle' or 'circle': send the picture back with its faces drawn
 
-_FORMATS = 'JPEG', 'PNG', 'GIF', 'BMP', 'TIFF', 'PGM', 'PPM', 'WebP', 'AVIF', 'JPEG 2000'
+_NO_PICTURES = 'text', 'SVG', 'PDF', 'ZIP', 'video', 'unknown'
+
+def _refused(data, sentence):
+    "415 for what is no picture, or one that needs the extra phone; 422 for one that is empty or broken."
+    return (415 if data and what_is(data) in _NO_PICTURES or 'fer_nb[phone]' in sentence else 422), sentence
 
 def _drawn(image, faces, shape):
     "The annotated picture as JPEG, base64."
@@ -96,7 +122,7 @@ def read_task(
     w, h = picture_size(data) or (0, 0)
     if w*h > pixels: return 413, f"{name} has {w}x{h} pixels, and {pixels:,} are allowed: make it smaller."
     try: image = open_image(data, name)
-    except FerError as e: return (422 if not data or what_is(data) in _FORMATS else 415), str(e)
+    except FerError as e: return _refused(data, str(e))
     try:
         faces = recognizer.crops([image]) if options.crops else recognizer(image)
         entry = PictureFaces(name, faces).to_dict()

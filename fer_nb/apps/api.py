@@ -215,9 +215,9 @@ def make_app(
 # %% ../../nbs/apps/06_api.ipynb #11eff5bd
 class ApiServer(uvicorn.Server):
     "uvicorn that drains."
-    def __init__(self, config, service, drain):
+    def __init__(self, config, service, drain, hello):
         super().__init__(config)
-        self.service, self.drain, self.ends = service, drain, None
+        self.service, self.drain, self.hello, self.ends = service, drain, hello, None
 
     @contextmanager
     def capture_signals(self):
@@ -230,6 +230,10 @@ class ApiServer(uvicorn.Server):
     def handle_exit(self, sig, frame):
         if self.service.draining or sig == signal.SIGINT: self.should_exit = True
         self.service.draining, self.ends = True, time.monotonic() + self.drain
+
+    async def startup(self, sockets=None):
+        await super().startup(sockets)
+        if self.started: print(self.hello, flush=True)
 
     async def on_tick(self, counter):
         if self.ends is not None and time.monotonic() >= self.ends: self.should_exit = True
@@ -250,11 +254,10 @@ def launch_api(
 ):
     "Serve the API and print its address, until Ctrl-C or SIGTERM."
     port, keys = choose_port(host, port), read_keys(keys) if keys else ()
+    hello = f"The API is at {address(host, port)} (Ctrl-C ends it)."
+    if host not in LOCAL and not keys: hello += "\nAnybody on the network can use it: --keys FILE asks for a key."
     with Pool(models, **pool) as own:
         app = make_app(own, limits, keys, root_path)
         config = uvicorn.Config(app, host, port, log_level='warning', access_log=False, server_header=False,
                                 lifespan='off', timeout_graceful_shutdown=round(limits.seconds + 1))
-        print(f"The API is at {address(host, port)} (Ctrl-C ends it).", flush=True)
-        if host not in LOCAL and not keys:
-            print("Anybody on the network can use it: --keys FILE asks for a key.", flush=True)
-        ApiServer(config, app.state.service, drain).run()
+        ApiServer(config, app.state.service, drain, hello).run()

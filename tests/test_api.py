@@ -63,8 +63,9 @@ def running(*words):
 @pytest.fixture(scope='module')
 def api():
     "A server for most tests, with small limits and room for four requests."
-    words = '--workers 2 --queue 1 --max-bytes 2e6 --max-pixels 1000000 --max-pictures 3 --seconds 20 --drain 0'
-    with running('--model', 'se_resnet', '--model', 'lenet', *words.split()) as server:
+    words = '--model se_resnet --model lenet --workers 2 --queue 1 --max-wait 60 --seconds 20 --drain 0'
+    limits = '--max-bytes 2e6 --max-pixels 1000000 --max-pictures 3'
+    with running(*words.split(), *limits.split()) as server:
         server.post(b'x', 415)
         yield server
 
@@ -245,7 +246,7 @@ def test_a_process_that_dies_is_replaced_and_its_picture_read(photo, local):
 
 def test_sigterm_drains(photo):
     "readyz says so, what is under way is answered, and the exit code is 0."
-    with running('--model', 'lenet', '--workers', 1, '--drain', 1) as server:
+    with running('--model', 'lenet', '--workers', 1, '--drain', 1, '--max-wait', 60) as server:
         with concurrent.futures.ThreadPoolExecutor(5) as clients:
             asked = [clients.submit(server.post, files=[('a', ('a.jpg', photo))]*8) for _ in range(4)]
             until(lambda: 'fer_nb_places_taken 4.0' in server.http.get('/metrics').text)

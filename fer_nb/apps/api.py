@@ -250,7 +250,7 @@ def launch_api(
     keys=None,             # Path of a file with keys, as for `read_keys`
     root_path:str='',      # Under which a proxy shows the service
     drain:float=1,         # Seconds between SIGTERM and the end of listening
-    **pool,                # `workers`, `queue`, `pixels`, `detector` of `Pool`
+    **pool,                # `workers`, `queue`, `wait`, `pixels`, `detector` of `Pool`
 ):
     "Serve the API and print its address, until Ctrl-C or SIGTERM."
     port, keys = choose_port(host, port), read_keys(keys) if keys else ()

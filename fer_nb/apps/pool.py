@@ -282,12 +282,15 @@ class Pool:
         models=(),          # Names or paths of the models to choose from, the default first; () are all shipped ones
         workers:int=None,   # Processes; None is one per core
         queue:int=8,        # Places for each process, besides the one that it works on
+        wait:float=.25,     # Seconds that a request may have to wait; beyond, only one waits for each process
         pixels:int=5*10**7, # Larger pictures are refused
         detector:str='auto',
     ):
         workers = cores() if workers is None else workers
-        if workers < 1 or queue < 0 or pixels < 1:
-            raise FerError(f"workers is {workers}, queue {queue}, pixels {pixels}: give at least 1, 0 and 1.")
+        if workers < 1 or queue < 0 or pixels < 1 or not wait >= 0:
+            raise FerError(f"workers is {workers}, queue {queue}, pixels {pixels}, wait {wait}: "
+                           "give at least 1, 0, 1 and 0.")
+        self.longest = wait
         self.detector, self.cards = resolve(detector)[0], _cards(models)
         paths = {k: str(o.model_path.resolve()) for k,o in self.cards.items()}
         how = dict(models=paths, detector=detector, pixels=pixels)
@@ -316,10 +319,16 @@ class Pool:
         "Whole seconds until a place may be free, 1 at least."
         return max(1, math.ceil(self.taken*self._crew.seconds/self.workers))
 
+    @property
+    def room(self):
+        "Places that may be taken now, by the time that the last pictures took."
+        soon = int(self.workers*(1 + self.longest/max(self._crew.seconds, 1e-3)))
+        return min(self.places, max(2*self.workers, soon))
+
     @contextmanager
     def place(self):
         "A place for a request, for a `with` block in one thread. Raises `Busy` at once where there is none."
-        if self.taken >= self.places: raise Busy
+        if self.taken >= self.room: raise Busy
         self.taken += 1
         try: yield
         finally: self.taken -= 1

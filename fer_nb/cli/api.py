@@ -24,6 +24,8 @@ def api(
     detector:str = typer.Option('auto', help=DETECTOR),
     workers:Optional[int] = typer.Option(None, help="Processes that read pictures; by default one per core."),
     queue:int = typer.Option(8, help="Requests that may wait for each process; more get 429 at once."),
+    max_wait:float = typer.Option(.25, help="Seconds that a request may have to wait; where it would be more, it "
+                                           "gets 429 at once."),
     keys:Optional[Path] = typer.Option(None, help="File with a key on each line; requests must send one."),
     max_bytes:float = typer.Option(32e6, help="Bytes in the body of a request."),
     max_pixels:int = typer.Option(5*10**7, help="Pixels of a picture."),
@@ -37,5 +39,5 @@ def api(
     from fer_nb.apps.api import launch_api
     from fer_nb.apps.service import Limits
     limits = Limits(int(max_bytes), max_pictures, seconds)
-    launch_api(host, port, model, limits, keys, root_path, drain, workers=workers, queue=queue, pixels=max_pixels,
-               detector=detector)
+    launch_api(host, port, model, limits, keys, root_path, drain, workers=workers, queue=queue, wait=max_wait,
+               pixels=max_pixels, detector=detector)

@@ -194,15 +194,13 @@ def _http_refused(request, error):
     return ProblemResponse(Problem(error.status_code, said.get(error.status_code, str(error.detail)), error.headers))
 
 def make_app(
-    pool:Pool,        # Ready to read
+    pool:Pool, # Ready to read
     limits=Limits(),
-    keys=(),          # As `read_keys` gives them; none: everybody may ask
-    root_path:str='', # Under which a proxy shows the service, such as /fer
+    keys=(),  # As `read_keys` gives them; none: everybody may ask
 ) -> FastAPI:
     "The application, for uvicorn or another ASGI server."
     about = "Finds the faces in pictures and predicts what people would say of each."
-    app = FastAPI(title='fer_nb', version=__version__, description=about, root_path=root_path, docs_url=None,
-                  redoc_url=None)
+    app = FastAPI(title='fer_nb', version=__version__, description=about, docs_url=None, redoc_url=None)
     app.state.service = service = Service(pool, limits, keys)
     app.state.example = service.answered([pool.wait()], pool.cards[service.default], 6.5)
     for o in router, operation: app.include_router(o)
@@ -248,7 +246,7 @@ def launch_api(
     models=(),             # Names or paths, the default first; () are all shipped ones
     limits=Limits(),
     keys=None,             # Path of a file with keys, as for `read_keys`
-    root_path:str='',      # Under which a proxy shows the service
+    root_path:str='',      # Under which a proxy shows the service, such as /fer; the proxy takes it away
     drain:float=1,         # Seconds between SIGTERM and the end of listening
     **pool,                # `workers`, `queue`, `wait`, `pixels`, `detector` of `Pool`
 ):
@@ -257,7 +255,8 @@ def launch_api(
     hello = f"The API is at {address(host, port)} (Ctrl-C ends it)."
     if host not in LOCAL and not keys: hello += "\nAnybody on the network can use it: --keys FILE asks for a key."
     with Pool(models, **pool) as own:
-        app = make_app(own, limits, keys, root_path)
+        app = make_app(own, limits, keys)
         config = uvicorn.Config(app, host, port, log_level='warning', access_log=False, server_header=False,
-                                lifespan='off', timeout_graceful_shutdown=round(limits.seconds + 1))
+                                root_path=root_path, lifespan='off',
+                                timeout_graceful_shutdown=round(limits.seconds + 1))
         ApiServer(config, app.state.service, drain, hello).run()

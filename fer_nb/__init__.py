@@ -13,7 +13,7 @@ stays light. What stands behind them, by room:
     inference        detect, crop, classify and draw faces in pictures
     video            follow faces through films and cameras
     training         datasets, networks, training, evaluation, export
-    apps             the dashboard and the JupyterLab widgets
+    apps             the dashboard, the HTTP API and its client, the JupyterLab widgets
     bench            measurements
     cli              the commands of `fer-nb`
 """
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _HOME = {
+    'Client': 'apps.client',
     'EmotionRecognizer': 'inference.recognize', 'Face': 'inference.recognize', 'FerError': 'core',
     'FaceStream': 'video.track', 'detect_faces': 'inference.detect', 'draw_faces': 'inference.draw',
     'list_models': 'inference.zoo', 'load_model': 'inference.zoo', 'open_image': 'inference.image',
@@ -30,6 +31,7 @@ _HOME = {
 __all__ = [*_HOME]
 
 if TYPE_CHECKING:  # what editors and type checkers read
+    from .apps.client import Client
     from .core import FerError
     from .inference.batch import read_pictures
     from .inference.detect import detect_faces

@@ -44,6 +44,7 @@ QUICK = {
     'bench': ('--quick --no-peer --only latency', "as printed it takes half an hour, and the peer 7.5 GB"),
     'camera': ('--device film.mp4 --no-window', "there is no camera; a film stands in for it"),
     'app': ('--port 0', "port 8866 may be in use; and it is asked to end when it has answered"),
+    'api': ('--port 0 --workers 1', "the same of port 8867"),
 }
 # A sentence shows the options that it is about: what else the command cannot do without.
 NEEDED = {'train': {'--data': 'fer2013.zip'},
@@ -60,7 +61,7 @@ PARSED = {'fer-nb app --config FILE': "the block of settings that the page shows
 
 OUTPUTS = ('--out', '--csv', '--json', '--plot', '--parquet', '--export', '--table')
 RUNS = ('--run', '--teacher', '--begin')
-OWN = ('predict', 'plot', 'video', 'camera', 'models', 'bench', 'app')        # in processes of their own
+OWN = ('predict', 'plot', 'video', 'camera', 'models', 'bench', 'app', 'api')        # in processes of their own
 TIMEOUT = 300
 ENV = installed.environment(COLUMNS='200', CUDA_VISIBLE_DEVICES='-1', TF_CPP_MIN_LOG_LEVEL='3')
 
@@ -178,16 +179,21 @@ def run(python, folder, words):
     return done.returncode, done.stdout
 
 
-def serve(python, folder, words, base='/'):
-    "The same of a command that serves a page under `base` until it is asked to end."
+HEALTH = {'app': ('health', {'visitors': 0}), 'api': ('healthz', {'status': 'ok'})}
+
+
+def serve(python, folder, words, base='/', use=None):
+    "The same of a command that serves under `base` until it is asked to end; `use` gets its address meanwhile."
+    path, healthy = HEALTH[words[1]]
     with subprocess.Popen([python.with_name(words[0]), *words[1:]], cwd=folder, env=ENV, text=True,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         try:
             line = process.stdout.readline()
             address = re.search(r'http://localhost:\d+', line)
             assert address, line + process.stdout.read()
-            with build_opener(ProxyHandler({})).open(f'{address[0]}{base}health', timeout=TIMEOUT) as answer:
-                assert json.load(answer) == {'visitors': 0}
+            with build_opener(ProxyHandler({})).open(f'{address[0]}{base}{path}', timeout=TIMEOUT) as answer:
+                assert json.load(answer) == healthy
+            if use: use(address[0])
         finally: process.send_signal(signal.SIGTERM)
         return process.wait(TIMEOUT), line + process.stdout.read()
 
@@ -266,7 +272,7 @@ class Walk:
         if step.kind == 'span': words += self.needed(words, folder)
         words += shlex.split(QUICK.get(name, ('',))[0])
         self.bring_runs(words, folder)
-        if name == 'app': code, said = serve(self.python, folder, words)
+        if name in HEALTH: code, said = serve(self.python, folder, words)
         elif name in OWN: code, said = run(self.python, folder, words)
         else: code, said = self.worker.ask(folder, words=words)
         self.judge(words, code, said)
@@ -283,10 +289,14 @@ class Walk:
         for option,value in zip(words, words[1:]):
             if option in RUNS and not (folder/value).exists(): shutil.copytree(self.finished_run, folder/value)
 
-    def show(self, step):
+    def show(self, step, text=None):
         "Runs a block of Python after those before it; settings of the server go to `fer-nb app`."
+        if 'Client(' in step.text and text is None:
+            words = shlex.split(f"fer-nb api {QUICK['api'][0]}")
+            use = lambda address: self.show(step, step.text.replace('http://localhost:8867', address))
+            return self.judge(words, *serve(self.python, self.folder(step), words, use=use))
         if 'get_config()' not in step.text:
-            code, said = self.worker.ask(self.folder(step), code=step.text, space=step.document)
+            code, said = self.worker.ask(self.folder(step), code=text or step.text, space=step.document)
             return self.judge([step.text], code, said)
         (self.folder(step)/'settings.py').write_text(step.text)
         words = shlex.split('fer-nb app --port 0 --config settings.py')

@@ -13,7 +13,8 @@ from fer_nb.core import models_dir
 
 HEAVY = ('tensorflow', 'keras', 'matplotlib', 'sklearn', 'pandas', 'seaborn', 'IPython')
 RUN_SIDE = ('core', 'emotions', 'inference.image', 'inference.zoo', 'inference.detect', 'inference.recognize',
-            'inference.draw', 'video.track', 'cli.main')
+            'inference.draw', 'video.track', 'apps.client', 'cli.main')
+PARTS = 'train', 'app', 'api', 'phone', 'video', 'sweep', 'onnx'       # the extras that make up `all`
 
 
 def python(code, cwd):
@@ -47,8 +48,8 @@ def test_extras_hold_what_their_names_say():
     plain = {re.match(r'[\w-]+', o)[0] for o in needs if 'extra ==' not in o}
     assert plain == {'numpy', 'opencv-python', 'ai-edge-litert', 'typer', 'rich'}
     extras = {e: {re.match(r'[\w-]+', o)[0] for o in needs if re.search(f'extra == .{e}.', o)}
-              for e in ('train', 'app', 'phone', 'video', 'sweep', 'onnx', 'all')}
-    assert extras['all'] == set().union(*(extras[o] for o in ('train', 'app', 'phone', 'video', 'sweep', 'onnx')))
+              for e in (*PARTS, 'all')}
+    assert extras['all'] == set().union(*(extras[o] for o in PARTS))
 
 
 def test_the_command_is_installed():

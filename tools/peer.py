@@ -3,7 +3,7 @@
 FOLDER is .peers/fer in the checkout by default; call it again to repair one. It takes 7.5 GB, most of it CUDA: fer asks
 for facenet-pytorch, which asks for a PyTorch below 2.3, and pip takes that from PyPI with CUDA even where a CPU build
 of a newer PyTorch is installed. It is the environment that `pip install fer` gives, plus a setuptools that still has
-pkg_resources, without which fer does not start."""
+pkg_resources, without which fer does not start, and FastAPI, behind which nbs/tutorials/bench_api.py puts it."""
 import argparse
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = ROOT/'fer_nb/static/bench/peer_fer.py'
-PACKAGES = ('fer==25.10.2', 'setuptools<81')
+PACKAGES = ('fer==25.10.2', 'setuptools<81', 'fastapi>=0.115', 'uvicorn>=0.30')
 GIGABYTES = 16  # pip unpacks beside what it has downloaded
 
 

@@ -277,6 +277,22 @@ def test_a_large_photo_keeps_its_own_coordinates(photos, sample, tmp_path):
     assert abs(x + w/2 - 223*6000/512) < 300 and abs(y + h/2 - 115*4000/512) < 300
 
 
+def test_a_closer_look_finds_a_smaller_face(photos, sample, tmp_path):
+    crowd = np.full((3000, 4000, 3), 120, np.uint8)
+    head = cv2.resize(cv2.imread(str(sample))[:260, 90:350], (130, 130), interpolation=cv2.INTER_AREA)  # 50 of face
+    crowd[1400:1530, 1900:2030] = head
+    cv2.imwrite(str(tmp_path/'crowd.jpg'), crowd)
+    photos.add(tmp_path/'crowd.jpg')
+    card = photos.wait('crowd.jpg')
+    expect(card.locator('.sought')).to_contain_text('Faces of 80 pixels and larger were looked for.')
+    expect(card.locator('.box')).to_have_count(0)
+    card.locator('text=Look closer').click()
+    expect(card.locator('.sought')).to_contain_text('Faces of 40 pixels')
+    expect(card.locator('.box')).to_have_count(1)
+    expect(card.locator('text=Look closer')).to_have_count(0)
+    photos.shot('photo_closer')
+
+
 # -- The camera
 
 

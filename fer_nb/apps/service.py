@@ -66,7 +66,7 @@ class Asked(BaseModel):
     "The options of a request."
     model_config = ConfigDict(extra='forbid')
     model: Optional[str] = Field(None, description="Name of a model; the first of /v1/models if left out.")
-    min_face: Optional[float] = Field(None, gt=0, lt=1e6, description="Smallest face sought, pixels; 1/20 of the "
+    min_face: Optional[float] = Field(None, gt=0, lt=1e6, description="Smallest face sought, pixels; 1/50 of the "
                                                                       "picture's longer side if left out.")
     threshold: Optional[float] = Field(None, ge=0, le=1, description="Confidence from which the answer is the label; "
                                        "the model's own if left out, 0 always answers.")

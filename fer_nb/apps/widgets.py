@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from ..core import FerError, need, static_file
+from ..inference.detect import smallest_face
 from ..inference.draw import draw_faces
 from ..inference.image import open_image
 from ..inference.recognize import EmotionRecognizer
@@ -80,6 +81,10 @@ def _shown(image):
     return cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
 
 # %% ../../nbs/apps/00_widgets.ipynb #4bc0dc4a
+def _least(recognizer, image, content):
+    "The smallest face sought in a photo, pixels: half of the usual where the visitor wants to look closer."
+    return (recognizer.min_face or smallest_face(*image.shape[:2]))/(2 if content.get('closer') else 1)
+
 class PhotoWidget(_View):
     "Drop, choose or paste photos; see each face boxed, numbered and read; download CSV, JSON and annotated PNG."
     def __init__(self,
@@ -98,14 +103,15 @@ class PhotoWidget(_View):
         start = time.perf_counter()
         image = open_image(_one(buffers), str(content.get('name') or 'the picture'))
         preview = [_shown(image)] if content.get('preview') else []
-        faces = _told(self.recognizer(image))
-        height, width = image.shape[:2]
+        (height, width), least = image.shape[:2], _least(self.recognizer, image, content)
+        faces = _told(self.recognizer(image, min_face=least))
         ms = 1000*(time.perf_counter() - start)
-        return dict(faces=faces, width=width, height=height, original=[width, height], ms=ms), preview
+        return dict(faces=faces, width=width, height=height, original=[width, height], least=least, ms=ms), preview
 
     def _annotate(self, content, buffers):
         image = open_image(_one(buffers), str(content.get('name') or 'the picture'))
-        return {}, [cv2.imencode('.png', draw_faces(image, self.recognizer(image), numbered=True))[1].tobytes()]
+        faces = self.recognizer(image, min_face=_least(self.recognizer, image, content))
+        return {}, [cv2.imencode('.png', draw_faces(image, faces, numbered=True))[1].tobytes()]
 
     def _sample(self, content, buffers):
         return {'name': 'sample.jpg'}, [static_file('sample.jpg').read_bytes()]

@@ -1,6 +1,6 @@
 // Photos: dropped, chosen or pasted; shrunk here, read by the engine, shown with boxes, bars, a table and downloads.
 
-const LONGEST = 1600; // pixels of the longer side that travel
+const LONGEST = 1600; // pixels of the longer side that travel; twice as many to look closer
 const MOST_MEGAPIXELS = 80;
 const MOST_BYTES = 64e6;
 const MOST_RAW_BYTES = 16e6; // of a file that the browser cannot open: sent as it is, for Python to open or to name
@@ -21,8 +21,8 @@ async function cutShort(file) {
   return (head.startsWith("\xff\xd8") && !tail.includes("\xff\xd9")) || (head === "\u2030PNG" && !tail.includes("IEND"));
 }
 
-/** A picture file -> {blob, width, height} upright and at most LONGEST pixels long; null if the browser cannot open it. */
-async function shrink(file) {
+/** A picture file -> {blob, width, height} upright and at most `longest` pixels long; null if the browser cannot open it. */
+async function shrink(file, longest) {
   const url = URL.createObjectURL(file);
   try {
     const image = await decoded(url).catch(() => null);
@@ -32,7 +32,7 @@ async function shrink(file) {
       throw new Error(
         `${file.name} has ${Math.round((width * height) / 1e6)} megapixels, and this page takes up to ${MOST_MEGAPIXELS}: make it smaller first.`
       );
-    const scale = Math.min(1, LONGEST / Math.max(width, height));
+    const scale = Math.min(1, longest / Math.max(width, height));
     const canvas = h("canvas");
     canvas.width = Math.max(1, Math.round(width * scale));
     canvas.height = Math.max(1, Math.round(height * scale));
@@ -49,12 +49,12 @@ async function shrink(file) {
 }
 
 /** What to send of a file: the shrunk picture, or the file itself for Python to open or to name. */
-async function prepare(file) {
+async function prepare(file, longest = LONGEST) {
   if (!file.size) throw new Error(`${file.name} is empty (0 bytes): save or download it again.`);
   if (file.size > MOST_BYTES)
     throw new Error(`${file.name} has ${Math.round(file.size / 1e6)} MB, and this page takes up to ${MOST_BYTES / 1e6}: make it smaller first.`);
   const raw = file.size <= MOST_RAW_BYTES && (await cutShort(file));
-  const small = raw ? null : await shrink(file);
+  const small = raw ? null : await shrink(file, longest);
   if (small) return small;
   if (file.size > MOST_RAW_BYTES)
     throw new Error(`${file.name} cannot be opened by this browser: convert it to JPEG or PNG.`);
@@ -113,9 +113,9 @@ class PhotoCard {
   async read() {
     try {
       this.say("working", "Reading");
-      this.sent ??= await prepare(this.file);
+      this.sent ??= await prepare(this.file, this.closer ? 2 * LONGEST : LONGEST);
       const data = new DataView(await this.sent.blob.arrayBuffer());
-      const reply = await this.view.ask({ kind: "photo", name: this.file.name, preview: this.sent.width === null }, [data]);
+      const reply = await this.view.ask({ kind: "photo", name: this.file.name, preview: this.sent.width === null, closer: this.closer }, [data]);
       this.show(reply);
     } catch (error) {
       this.faces = [];
@@ -139,9 +139,19 @@ class PhotoCard {
       overlay(emotions, this.faces, this.sent.width, this.sent.height));
     const panels = this.faces.map((face, i) => this.panel(face, i, picture));
     const side = panels.length ? h("div.faces", {}, panels) : h("div.message", {}, h("strong", {}, NONE[0]), h("p", {}, NONE[1]));
-    this.body.replaceChildren(h("div.split", {}, picture, side), ...(panels.length ? [faceTable(this.faces)] : []));
+    const least = Math.round(reply.least * scale);
+    const again = this.closer ? "" : h("button.small", { onclick: () => this.lookCloser(), "aria-label": `Look closer at ${this.file.name}` }, "Look closer");
+    const sought = h("p.fine.sought", {}, `Faces of ${least} pixels and larger were looked for. `, again);
+    this.body.replaceChildren(h("div.split", {}, picture, side), sought, ...(panels.length ? [faceTable(this.faces)] : []));
     this.say("done", `${count(this.faces.length, "face")}, ${Math.round(reply.ms)} ms`);
     this.tools.replaceChildren(...this.buttons());
+  }
+
+  /** Reads a finer copy again, for faces of half the size. */
+  lookCloser() {
+    this.free();
+    Object.assign(this, { closer: true, sent: null, url: null });
+    this.view.again(this);
   }
 
   panel(face, i, picture) {
@@ -165,7 +175,7 @@ class PhotoCard {
 
   async annotated() {
     const data = new DataView(await this.sent.blob.arrayBuffer());
-    const reply = await this.view.ask({ kind: "annotate", name: this.file.name }, [data]);
+    const reply = await this.view.ask({ kind: "annotate", name: this.file.name, closer: this.closer }, [data]);
     download(`${stem(this.file.name)}_faces.png`, new Blob([reply.buffers[0]], { type: "image/png" }));
   }
 
@@ -206,6 +216,11 @@ function photoView({ model, el, signal }) {
   const view = {
     ask: channel(model, signal),
     emotions: () => model.get("emotions"),
+    again(card) {
+      card.say("waiting", "Waiting");
+      summary();
+      work();
+    },
     remove(card) {
       cards.splice(cards.indexOf(card), 1);
       card.el.remove();

@@ -29,7 +29,7 @@ async function upright(net, image, face) {
 }
 
 /** The smallest face that is sought by default. */
-const smallestFace = (w, h) => Math.max(24, Math.min(Math.max(w, h) / 50, Math.min(w, h) / 5));
+export const smallestFace = (w, h) => Math.max(24, Math.min(Math.max(w, h) / 50, Math.min(w, h) / 5));
 
 /** The faces in `image`: [{box, score, points, roll}], the surest first. */
 export async function detectFaces(net, image, settings, { minFace, known = [] } = {}) {

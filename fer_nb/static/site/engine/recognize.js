@@ -12,11 +12,12 @@ const shares = async ({ net, temperature }, { data }) => softmax((await net(Floa
 
 /** The faces of an RGBA picture: detections with shares, quality and reason. `model` and `views` are {net, labels, size, temperature}. */
 export async function readFaces({ detector, model, views, settings }, image, options) {
-  const faces = [];
+  const faces = [], none = views.labels.indexOf("none");
   for (const face of await detectFaces(detector, image, settings.detector, options)) {
     const crop = cropFace(image, face, settings.detector.framing, model.size);
     const seen = views.size === model.size ? crop : resize(crop, views.size, views.size, true);
     const quality = qualityOf(face, crop, await shares(views, seen));
+    if (quality.views[none] > settings.limits.none) continue; // the detector was wrong
     faces.push({ ...face, shares: await shares(model, crop), quality, reason: reasonOf(quality, settings.limits, views.labels) });
   }
   return faces;

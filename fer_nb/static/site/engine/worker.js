@@ -1,4 +1,5 @@
 // The engine: answers the page's messages as fer_nb.apps.widgets does in a kernel, one at a time.
+import { smallestFace } from "./detect.js";
 import { fetched, openDetector, openNetwork, startRuntime } from "./network.js";
 import { openPhoto, pixelsOf } from "./photos.js";
 import { pictureOf, readFaces, Stream, told } from "./recognize.js";
@@ -35,11 +36,11 @@ const handlers = {
     return [{}];
   },
 
-  async photo({ name }, [data]) {
-    const start = performance.now(), { image, original } = await openPhoto(data, name);
-    const faces = await readFaces(state, pictureOf(image));
-    const { width, height } = image, ms = performance.now() - start;
-    return [{ faces: faces.map((o) => told(o, state)), width, height, original, ms }];
+  async photo({ name, closer }, [data]) {
+    const start = performance.now(), { image, original } = await openPhoto(data, name), { width, height } = image;
+    const least = smallestFace(width, height) / (closer ? 2 : 1);
+    const faces = await readFaces(state, pictureOf(image), { minFace: least });
+    return [{ faces: faces.map((o) => told(o, state)), width, height, original, least, ms: performance.now() - start }];
   },
 
   async frame({ time }, [bitmap]) {

@@ -193,6 +193,9 @@ def _http_refused(request, error):
     said = {404: "There is no such address: see docs.", 405: "This address does not take the method: see docs."}
     return ProblemResponse(Problem(error.status_code, said.get(error.status_code, str(error.detail)), error.headers))
 
+def _failed(request, error):
+    return ProblemResponse(Problem(500, "The service failed at this request: its log says why."))
+
 def make_app(
     pool:Pool, # Ready to read
     limits=Limits(),
@@ -204,8 +207,9 @@ def make_app(
     app.state.service = service = Service(pool, limits, keys)
     app.state.example = service.answered([pool.wait()], pool.cards[service.default], 6.5)
     for o in router, operation: app.include_router(o)
-    for error,handler in {Problem: lambda request, problem: ProblemResponse(problem), HTTPException: _http_refused,
-                          RequestValidationError: _options_refused}.items(): app.add_exception_handler(error, handler)
+    refused = {Problem: lambda request, problem: ProblemResponse(problem), HTTPException: _http_refused,
+               RequestValidationError: _options_refused, Exception: _failed}
+    for error,handler in refused.items(): app.add_exception_handler(error, handler)
     app.add_middleware(Counting, meters=service.meters)
     app.openapi = lambda: _document(app)
     return app
@@ -257,6 +261,6 @@ def launch_api(
     with Pool(models, **pool) as own:
         app = make_app(own, limits, keys)
         config = uvicorn.Config(app, host, port, log_level='warning', access_log=False, server_header=False,
-                                root_path=root_path, lifespan='off',
+                                root_path=root_path, lifespan='off', limit_concurrency=900,
                                 timeout_graceful_shutdown=round(limits.seconds + 1))
         ApiServer(config, app.state.service, drain, hello).run()

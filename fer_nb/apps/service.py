@@ -185,8 +185,11 @@ class Service:
         "What is answered for one picture."
         if picture.problem: status, said = picture.problem.status, picture.problem.detail
         else:
-            future = self.pool.submit(picture.data, picture.name, options, end - time.monotonic())
-            status, said, _ = await asyncio.wrap_future(future)
+            left = end - time.monotonic()
+            future = asyncio.wrap_future(self.pool.submit(picture.data, picture.name, options, left))
+            try: status, said, _ = await asyncio.wait_for(future, max(left, 0) + .5)
+            except asyncio.TimeoutError:                      # its process is just being started again
+                status, said = 504, f"{picture.name} waited too long: try again later."
         return said if status == 200 else dict(file=picture.name, faces=[], error=said, status=status)
 
     async def _entries(self, pictures, options, end):

@@ -56,8 +56,7 @@ INSTEAD = {
 }
 # Not run: its options are checked; and why.
 PARSED = {'fer-nb app --config FILE': "the block of settings that the page shows is run with it",
-          'fer-nb site public': "npm's registry may be out of reach; test_site.py builds a site",
-          'fer-nb site': "the same"}
+          'fer-nb site public': "npm's registry may be out of reach; test_site.py builds a site"}
 
 OUTPUTS = ('--out', '--csv', '--json', '--plot', '--parquet', '--export', '--table')
 RUNS = ('--run', '--teacher', '--begin')

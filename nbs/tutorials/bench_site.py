@@ -122,7 +122,7 @@ def camera(chromium, pid, url, frames, name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--frames', type=int, default=1000, help="camera frames to wait for, for each engine")
+    parser.add_argument('--frames', type=int, default=1000, help="camera frames to wait for, for each engine; 0: none")
     parser.add_argument('--json', type=Path, help="write the figures to this file as well")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as tmp, sync_playwright() as p:
@@ -135,8 +135,10 @@ def main():
             found, files = wire(chromium, url, folder)
             found['page to first answer, s'] = float(np.median([first_answer(chromium, url) for _ in range(3)]))
             found |= visitors(url, server, files)
-            found |= camera(chromium, pid, url, args.frames, 'in the browser')
-        with start(port=0, device=tmp) as server: found |= camera(chromium, pid, server.url, args.frames, 'by a kernel')
+            if args.frames: found |= camera(chromium, pid, url, args.frames, 'in the browser')
+        if args.frames:
+            with start(port=0, device=tmp) as server:          # no site there: the kernel reads
+                found |= camera(chromium, pid, server.url, args.frames, 'by a kernel')
         version = chromium.version
     machine = f'{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, Chromium {version}'
     print(f'{machine}\n\n| what | measured |\n|---|--:|')

@@ -143,6 +143,18 @@ def test_a_folder_of_phone_photos_without_the_extra_is_not_read_in_silence(tmp_p
     assert one_sentence(command('predict', tmp_path/'films'), 'holds no pictures', 'but 1 .mov')
 
 
+def test_predict_says_how_small_it_looked_and_that_a_better_detector_is_missing(tmp_path, sample, monkeypatch, command):
+    import fer_nb.inference.weights
+    large = cv2.resize(cv2.imread(str(sample)), None, fx=4, fy=4)
+    cv2.imwrite(str(tmp_path/'large.jpg'), large)
+    shutil.copy(sample, tmp_path/'small.jpg')
+    said = command('predict', tmp_path).stderr
+    assert 'Faces of 24 to 41 pixels and larger were looked for; --min-face 12 looks closer.' in said
+    monkeypatch.setattr(fer_nb.inference.weights, '_places', lambda name: iter(()))
+    said = command('predict', tmp_path/'small.jpg').stderr
+    assert 'Haar' in said and 'fer-nb weights fetch blazeface' in said
+
+
 def test_a_jpeg_xl_is_turned_and_a_damaged_one_is_named(tmp_path, photo):
     pytest.importorskip('pillow_jxl')
     Image = pytest.importorskip('PIL.Image')

@@ -18,6 +18,7 @@ from typing import Callable, NamedTuple
 import numpy as np
 
 from ..core import FerError, native_silence
+from ..inference.detect import smallest_face
 from ..inference.detectors import available
 from ..inference.recognize import EmotionRecognizer
 from ..training.evaluate import evaluate
@@ -224,7 +225,8 @@ def _frame_jobs(b, n):
         recognizer = EmotionRecognizer(b.models[0], detector, least)
         with native_silence():                                   # TensorFlow's remarks, where MTCNN brings it in
             boxes = [[face.box for face in recognizer(o)] for o in images]
-        yield frame_row('fer_nb', detector, least or 32, shown, boxes), own_frames(b, images, recognizer)
+        least = least or smallest_face(480, 640)
+        yield frame_row('fer_nb', detector, least, shown, boxes), own_frames(b, images, recognizer)
     if b.folder:
         boxes = b.ask('boxes', images)['boxes']
         yield frame_row('fer', 'haar', 50, shown, boxes), peer_frames(b, images)

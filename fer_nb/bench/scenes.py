@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from ..core import native_silence, need
-from ..inference.detect import detect_faces
 from ..inference.detectors import available
+from ..inference.recognize import EmotionRecognizer
 from ..training.faces import drawn_faces
 from .cases import Setting
 
@@ -195,8 +195,8 @@ def scenes(b:Setting):
         pictures = _scenes(b, width, height)
         ways = [(o, None) for o in available()[:b.effort.detectors]] + [(available()[0], width/20)]
         for detector,least in ways:
-            with native_silence():
-                boxes, ms = _timed(lambda o, d=detector, m=least: detect_faces(o, d, min_face=m), pictures)
+            read = EmotionRecognizer(b.models[0], detector, least)
+            with native_silence(): boxes, ms = _timed(lambda o, read=read: [f.box for f in read(o)], pictures)
             yield _row('fer_nb', detector, least, pictures, boxes) | dict(ms=ms)
         if b.folder:
             boxes, ms = _peer_boxes(b, pictures)

@@ -69,6 +69,9 @@ def _reasons(bad):
     for o in bad: same.setdefault(o.error.removeprefix(f'{o.path} '), []).append(o.error)
     return [o[0] if len(o) == 1 else f"{o[0]} The same is true of {len(o) - 1} more." for o in same.values()]
 
+_HAAR = ("BlazeFace is not on this machine, so OpenCV's Haar cascade looks for faces, and misses more of them: "
+         "fer-nb weights fetch blazeface")
+
 def _sought(least):
     "How small faces were looked for, as a sentence; `least` has the smallest of each picture, pixels."
     several = f'{min(least)} to ' if len(least) > 1 else ''
@@ -116,10 +119,12 @@ def predict(
 ):
     "Find the faces in pictures and predict what people would say of them."
     from fer_nb.inference.batch import picture_files, read_pictures
+    from fer_nb.inference.detectors import resolve
     from fer_nb.inference.recognize import EmotionRecognizer
     files = picture_files(images)
     views = dict(flip=flip, five_crop=five_crop, threshold=threshold, align=align)
     recognizer = EmotionRecognizer(model, detector, min_face, min_score, **views)
+    if not crops and detector == 'auto' and resolve()[0] == 'haar': stderr.print(_HAAR, soft_wrap=True)
     results = read_pictures(files, recognizer, crops, out, shape, threads)
     results = _written(results, recognizer.classifier.labels, json_, csv_)
     _report(progress(results, 'reading faces', len(files), hidden=len(files) < 3), len(files), (json_, csv_), out)

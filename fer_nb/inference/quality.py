@@ -26,6 +26,7 @@ class Limits(NamedTuple):
     light:float = 0.         # The least light, 0 to 255, see `light_of`
     turned:float = math.inf  # The most that it may be turned to a side, see `turned_of`
     clear:float = 0.         # The least probability of a clear view
+    none:float = 1.          # The probability of no face above which a detector was wrong
 
 def limits_of(
     card, # The `Card` of the network of views
@@ -57,6 +58,12 @@ class Quality(NamedTuple):
         if self.views and self.views[0] < limits.clear:
             return _COVERED[VIEWS[max((1, 2, 3), key=self.views.__getitem__)]]
         return 'turned away' if self.turned > limits.turned else ''
+
+    def absent(self,
+        limits:Limits, # From where on a face can be read
+    ) -> bool:
+        "Whether it is so surely no face that the detector was wrong."
+        return bool(self.views) and self.views[VIEWS.index('none')] > limits.none
 
     def to_dict(self):
         "Plain types, for JSON; None where a measure is unknown."

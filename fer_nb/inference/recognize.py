@@ -17,6 +17,7 @@ from ..core import FerError
 from .answers import Rule, people_of, sentence, verdict
 from .boxes import Detection
 from .detect import crop_faces, detect_faces
+from .detectors import DETECTORS, resolve
 from .image import open_image, to_grey
 from .quality import Limits, Quality, limits_of, load_views, qualities
 from .zoo import load_model
@@ -159,9 +160,12 @@ class EmotionRecognizer:
         known=(),   # Boxes where the frame before had faces; see `detect_faces`
     ) -> list:
         "A list of `Face`, the surest first (in the order of `boxes` if they are given); empty when there is no face."
+        score, checks = self.min_score, self.limits.none < 1
+        if score is None and checks: score = DETECTORS[resolve(self.detector)[0]].checked
         found, crops = locate_faces(open_image(image), boxes, self.classifier.size, self.detector, self.align,
-                                    min_score=self.min_score, min_face=min_face or self.min_face, known=known)
-        return self.classify(found, crops)
+                                    min_score=score, min_face=min_face or self.min_face, known=known)
+        faces = self.classify(found, crops)
+        return faces if boxes is not None else [o for o in faces if not o.quality.absent(self.limits)]
 
     def crops(self,
         faces, # uint8 (N, S, S) or (N, S, S, 1), or a list of pictures of one tight face each, of any size

@@ -103,23 +103,27 @@ def _piece(face, rng):
     return cv2.resize(face[y:y+side, x:x+side], face.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 # %% ../../nbs/training/22_views.ipynb #03cf617e
+def _none(face, photos, alike, rng):
+    "No face: half of the time what a detector took for one, if there is such; else a part of a photo, or of the face."
+    if len(alike) and rng.random() < .5: return alike[rng.integers(len(alike))]
+    return faceless(photos, rng, len(face)) if rng.random() < .75 else _piece(face, rng)
+
 def view_faces(
     faces:Faces, # Of any dataset, framed as FER-2013's
     photos,      # {split: list of uint8 (H, W), grey, that hold no face}, with each of the splits of `faces`
     seed:int=0,  # Of all that is random
+    alike=None,  # {split: uint8 (N, S, S)}: crops of what a detector took for faces where there are none; or None
 ) -> Faces:
     "`faces` labelled by `VIEWS`: clear, covered by us, or replaced by what is none. Raises `FerError` without photos."
     if missing := [o for o in faces.splits if not photos.get(o)]:
         raise FerError(f"There is no photo without a face for the split {missing[0]}: give one or more.")
     rng = np.random.default_rng(seed)
-    labels = rng.choice(4, len(faces), p=(.4, .2, .2, .2))
+    labels = rng.choice(4, len(faces), p=(.35, .2, .2, .25))
     images = faces.images.copy()
     for i,(label,split) in enumerate(zip(labels, faces.split)):
         if label == 1: images[i] = cover_eyes(images[i], rng)
         if label == 2: images[i] = cover_mouth(images[i], rng)
-        if label == 3:
-            far = rng.random() < .75
-            images[i] = faceless(photos[split], rng, faces.size) if far else _piece(images[i], rng)
+        if label == 3: images[i] = _none(images[i], photos[split], (alike or {}).get(split, ()), rng)
     return Faces(images, labels, faces.split, faces.source, VIEWS, f'views of {faces.origin}', faces.notes)
 
 # %% ../../nbs/training/22_views.ipynb #96febb82
@@ -161,6 +165,7 @@ def choose_limits(
 ) -> Limits:
     "From where on the network can read a face."
     plain, *small = (right for _,right in _spoiled(network, faces, shrink, _PIXELS))
+    seen = views.predict(faces.images)
     accuracy = float(plain.mean())
     few = [n for n,right in zip(_PIXELS, small) if right.mean() <= accuracy - LOST]
     return Limits(
@@ -168,7 +173,8 @@ def choose_limits(
         sharpness=_limit(sharpness_of, _spoiled(network, faces, blur, _BLURS), accuracy),
         light=_limit(light_of, _spoiled(network, faces, gamma, _GAMMAS), accuracy),
         turned=-choose_limit(-turned, plain, accuracy),
-        clear=float(np.quantile(views.predict(faces.images)[:, 0], .01)))
+        clear=float(np.quantile(seen[:, 0], .01)),
+        none=float(max(.5, np.quantile(seen[:, 3], .999))))
 
 # %% ../../nbs/training/22_views.ipynb #bb98bcb1
 def coverage(

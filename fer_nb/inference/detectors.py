@@ -236,14 +236,13 @@ class Detector(NamedTuple):
     find:Callable    # (image BGR, min_score, min_face, file, known) -> (N, 13): box, score, four key points
     framing:tuple    # scale, dx, dy: from its box to FER-2013's square
     min_score:float  # The default threshold
-    checked:float    # The same where the network of views looks at each face as well
     about:str        # For people
 
 DETECTORS = {
-    'blazeface': Detector(_blazeface, (1.175, 0., -.06), .62, .5, "BlazeFace short range, by LiteRT"),
-    'haar': Detector(_haar, (1.045, 0., .005), .5, .5, "OpenCV's Haar cascade alt2; always there"),
-    'mtcnn': Detector(_mtcnn, (.965, 0., -.005), .9, .9, "MTCNN; needs TensorFlow and the package mtcnn"),
-    'yunet': Detector(_yunet, (1., 0., -.03), .6, .6, "OpenCV's YuNet; a file of yours as yunet:FILE"),
+    'blazeface': Detector(_blazeface, (1.175, 0., -.06), .62, "BlazeFace short range, by LiteRT"),
+    'haar': Detector(_haar, (1.045, 0., .005), .5, "OpenCV's Haar cascade alt2; always there"),
+    'mtcnn': Detector(_mtcnn, (.965, 0., -.005), .9, "MTCNN; needs TensorFlow and the package mtcnn"),
+    'yunet': Detector(_yunet, (1., 0., -.03), .6, "OpenCV's YuNet; a file of yours as yunet:FILE"),
 }
 
 # %% ../../nbs/inference/04_detectors.ipynb #c93a1581

@@ -17,7 +17,6 @@ from ..core import FerError
 from .answers import Rule, people_of, sentence, verdict
 from .boxes import Detection
 from .detect import crop_faces, detect_faces
-from .detectors import DETECTORS, resolve
 from .image import open_image, to_grey
 from .quality import Limits, Quality, limits_of, load_views, qualities
 from .zoo import load_model
@@ -160,10 +159,8 @@ class EmotionRecognizer:
         known=(),   # Boxes where the frame before had faces; see `detect_faces`
     ) -> list:
         "A list of `Face`, the surest first (in the order of `boxes` if they are given); empty when there is no face."
-        score, checks = self.min_score, self.limits.none < 1
-        if score is None and checks: score = DETECTORS[resolve(self.detector)[0]].checked
         found, crops = locate_faces(open_image(image), boxes, self.classifier.size, self.detector, self.align,
-                                    min_score=score, min_face=min_face or self.min_face, known=known)
+                                    min_score=self.min_score, min_face=min_face or self.min_face, known=known)
         faces = self.classify(found, crops)
         return faces if boxes is not None else [o for o in faces if not o.quality.absent(self.limits)]
 

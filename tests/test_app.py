@@ -279,8 +279,8 @@ def test_a_large_photo_keeps_its_own_coordinates(photos, sample, tmp_path):
 
 def test_a_closer_look_finds_a_smaller_face(photos, sample, tmp_path):
     crowd = np.full((3000, 4000, 3), 120, np.uint8)
-    head = cv2.resize(cv2.imread(str(sample))[:260, 90:350], (130, 130), interpolation=cv2.INTER_AREA)  # 50 of face
-    crowd[1400:1530, 1900:2030] = head
+    head = cv2.resize(cv2.imread(str(sample))[:260, 90:350], (94, 94), interpolation=cv2.INTER_AREA)  # 36 of face
+    crowd[1400:1494, 1900:1994] = head
     cv2.imwrite(str(tmp_path/'crowd.jpg'), crowd)
     photos.add(tmp_path/'crowd.jpg')
     card = photos.wait('crowd.jpg')

@@ -224,7 +224,7 @@ def test_a_card_stays_as_it_was_if_the_data_is_another_or_the_write_breaks_off(r
     with pytest.raises(FerError, match='140 faces and this data 70: give the data'):
         export.add_rulers(model, faces[(faces.split == 'train') | (np.arange(len(faces)) < len(faces)//2)])
     def broken(values): raise OSError('disk full')
-    monkeypatch.setattr(export, '_json', broken)
+    monkeypatch.setattr(export, 'card_text', broken)
     with pytest.raises(OSError): export.add_rulers(model, faces)
     assert (tmp_path/'m.json').read_text() == text and len([*tmp_path.iterdir()]) == 6
 

@@ -65,10 +65,10 @@ def table(path): return list(csv.DictReader(Path(path).open()))
 @pytest.mark.parametrize('every', [1, 2, 4])
 def test_two_who_pass_each_other_keep_their_numbers(head, tmp_path, every):
     other = cv2.convertScaleAbs(head[:, ::-1], alpha=.7, beta=10)
-    film = write(tmp_path/'cross.mp4', (scene([(other, 460 - 4*i, 180), (head, 20 + 4*i, 140)]) for i in range(110)))
+    film = write(tmp_path/'cross.mp4', (scene([(other, 460 - 6*i, 180), (head, 20 + 6*i, 140)]) for i in range(74)))
     seen = {'front': set(), 'behind': set()}
     for o in video_faces(film, every=every):
-        centres = {'front': (100 + 4*o.number, 220), 'behind': (540 - 4*o.number, 260)}
+        centres = {'front': (100 + 6*o.number, 220), 'behind': (540 - 6*o.number, 260)}
         for f in o.faces:
             x, y = f.box[0] + f.box[2]/2, f.box[1] + f.box[3]/2
             far = sorted((abs(x - cx) + abs(y - cy), name) for name,(cx, cy) in centres.items())

@@ -11,12 +11,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import skimage.data
 from common import ROOT
-from sklearn.datasets import load_sample_images
 from tqdm import tqdm
 
-from fer_nb.bench.scenes import compose
+from fer_nb.bench.scenes import PHOTOS, compose, ground_photos
 from fer_nb.cli.base import typed_command
 from fer_nb.core import replacing
 from fer_nb.inference.detect import crop_faces, detect_faces
@@ -29,21 +27,10 @@ from fer_nb.training.recipes import Recipe
 from fer_nb.training.train import train
 from fer_nb.training.views import choose_limits, coverage, view_faces
 
-PHOTOS = {'train': ('brick', 'coffee', 'rocket', 'immunohistochemistry', 'moon', 'page', 'coins', 'gravel', 'retina',
-                    'stereo_motorcycle', 'china'),
-          'public': ('chelsea', 'grass', 'text', 'hubble_deep_field', 'clock', 'flower')}
 PICTURES = {'train': 400, 'public': 100}
 RECIPE = Recipe('se_resnet', options=dict(filters=(12, 24, 48), blocks=(1, 1, 1), step=2), epochs=12, batch=128,
                 optimizer='adamw', schedule='cosine', rate=3e-3, weight_decay=.05, average=.99, smoothing=0., seed=1,
                 augment=dict(rotation=25, zoom=.15, shift=.08, flip=True, light=.2, spoil=.15))
-
-
-def photo(name):
-    "One of the photos, uint8 BGR."
-    samples = dict(zip(('china', 'flower'), load_sample_images().images))
-    image = samples[name] if name in samples else getattr(skimage.data, name)()
-    image = image[0] if isinstance(image, tuple) else image
-    return cv2.cvtColor(image, cv2.COLOR_RGB2BGR if image.ndim == 3 else cv2.COLOR_GRAY2BGR)
 
 
 def faces_alike(photos, n, seed=0):
@@ -72,7 +59,7 @@ def main():
     a = parser.parse_args()
     faces = load(a.data, votes=a.votes)
     faces = faces[np.isin(faces.split, list(PHOTOS))]
-    photos = {split: [photo(o) for o in names] for split,names in PHOTOS.items()}
+    photos = {split: ground_photos(split) for split in PHOTOS}
     grey = {split: [to_grey(o) for o in found] for split,found in photos.items()}
     alike = {split: faces_alike(found, PICTURES[split]) for split,found in photos.items()}
     print({split: len(o) for split,o in alike.items()}, 'crops that look like faces to the detector')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STATIC', 'WORKER', 'timed', 'peak_bytes', 'installed', 'machine', 'take_turns', 'environment', 'threads', 'Peer',
-           'frame', 'faces_found', 'product', 'plain_products']
+           'frame', 'matches', 'product', 'plain_products']
 
 # %% ../../nbs/bench/00_measure.ipynb #e5ede99b
 import importlib.util
@@ -158,15 +158,17 @@ def frame(
     return image.round().astype(np.uint8), np.array(boxes)
 
 # %% ../../nbs/bench/00_measure.ipynb #bfc5dd93
-def faces_found(
-    shown, # (N, 4) x, y, width, height of the faces in a frame
-    boxes, # (M, 4) of what was found
-):
-    "(faces of `shown` that were found, boxes that are no face)"
-    shown, boxes = (np.array(o, float).reshape(-1, 4) for o in (shown, boxes))
+def matches(
+    shown, # (N, 4) x, y, width, height of the faces in a picture
+    boxes, # (M, 4 or more) of what was found
+) -> tuple: # bool (N,): which faces are found; bool (M,): which boxes are no face
+    "A box finds a face if its centre lies in the face's middle half, and it is half to twice as wide."
+    shown = np.array(shown, float).reshape(-1, 4)
+    boxes = np.array([o[:4] for o in boxes], float).reshape(-1, 4)
     off = np.abs((boxes[:, :2] + boxes[:, 2:]/2)[:, None] - (shown[:, :2] + shown[:, 2:]/2))     # (M, N, 2)
-    hit = (off < shown[:, 2:]/2).all(2)
-    return int(hit.any(0).sum()), int((~hit.any(1)).sum())
+    times = boxes[:, 2:].max(1)[:, None]/shown[:, 2]
+    hit = (off < shown[:, 2:]/4).all(2) & (times > .5) & (times < 2)
+    return hit.any(0), ~hit.any(1)
 
 # %% ../../nbs/bench/00_measure.ipynb #060dd379
 def _tensor(schema, name, n, buffer, scale):

@@ -58,9 +58,10 @@ def models(
     for c in cards: table.add_row(*_card_row(c, c.name == DEFAULT))
     base.stdout.print(table)
     base.stdout.print(
-        "PublicTest, one crop a face, in %, ± half of the 95 % interval. majority: says what most of ten people say; "
-        "distance: share of people who would answer otherwise than predicted, from 0 to 1; label: says what FER-2013's "
-        "label says. ms: one face, one thread, on the machine that wrote the card. * the default.", soft_wrap=True)
+        "PublicTest, one crop for each face, in %, ± half of the 95 % interval. majority: says what most of ten people "
+        "say; distance: share of people who would answer otherwise than predicted, from 0 to 1; label: says what "
+        "FER-2013's label says. ms: one face, one thread, on the machine that wrote the card. * the default.",
+        soft_wrap=True)
     for c in cards: say_lacks(c, partial(base.stdout.print, soft_wrap=True))
 
 # %% ../../nbs/cli/06_models.ipynb #92830434

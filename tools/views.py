@@ -4,8 +4,8 @@
     python tools/views.py --data fer2013.zip --votes votes.csv --run runs/views
 
 writes models/quality/views.*; the same command goes on where it was killed. The photos without a face are those that
-scikit-image and scikit-learn carry; pictures composed of them show what the detector takes for faces. With a new
-default network, its limits are measured again by the same command."""
+scikit-image and scikit-learn carry; pictures composed of them show what the detector takes for faces. After a change
+of the default network, the same command without --run measures its limits anew and trains nothing."""
 import argparse
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from fer_nb.training.recipes import Recipe
 from fer_nb.training.train import train
 from fer_nb.training.views import choose_limits, coverage, view_faces
 
-PICTURES = {'train': 400, 'public': 100}
+OUT, PICTURES = ROOT/'models/quality', {'train': 400, 'public': 100}
 RECIPE = Recipe('se_resnet', options=dict(filters=(12, 24, 48), blocks=(1, 1, 1), step=2), epochs=12, batch=128,
                 optimizer='adamw', schedule='cosine', rate=3e-3, weight_decay=.05, average=.99, smoothing=0., seed=1,
                 augment=dict(rotation=25, zoom=.15, shift=.08, flip=True, light=.2, spoil=.15))
@@ -53,11 +53,8 @@ def turned(face, ground=360, side=192):
     return turned_of(found[0].points) if found else np.nan
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    for name in '--data', '--votes', '--run': parser.add_argument(name, type=Path, required=True)
-    a = parser.parse_args()
-    faces = load(a.data, votes=a.votes)
+def learn(faces, run):
+    "Train the network of views in the folder `run`, and export it."
     faces = faces[np.isin(faces.split, list(PHOTOS))]
     photos = {split: ground_photos(split) for split in PHOTOS}
     grey = {split: [to_grey(o) for o in found] for split,found in photos.items()}
@@ -65,16 +62,32 @@ def main():
     print({split: len(o) for split,o in alike.items()}, 'crops that look like faces to the detector')
     views = view_faces(faces, grey, alike=alike)
     command = typed_command().replace('fer-nb', 'python tools/views.py', 1)
-    run = train(RECIPE, views, a.run, command=command, verbose=2)
-    out = ROOT/'models/quality'
-    card = export_run(run, 'views', views, out, description="Which part of a face is covered, or whether it is one.")
-    network, small, public = load_model(), load_model(out/'views.tflite'), faces.of('public').with_label()
+    run = train(RECIPE, views, run, command=command, verbose=2)
+    card = export_run(run, 'views', views, OUT, description="Which part of a face is covered, or whether it is one.")
+    card.data['photos'] = PHOTOS
+    with replacing(card.path) as part: part.write_text(card_text(card.data), encoding='utf-8')
+    for ending in '.npz', '.weights.npz': (OUT/f'views{ending}').unlink()      # nobody retrains it by hand
+
+
+def measure(public):
+    "Write into the card from where on the default network can read a face."
+    network, small = load_model(), load_model(OUT/'views.tflite')
     limits = choose_limits(network, small, public, np.array([turned(o) for o in public.images]))
-    card.data.update(limits=limits._asdict(), limits_of=network.card.name, photos=PHOTOS,
+    card = small.card
+    card.data.update(limits=limits._asdict(), limits_of=network.card.name,
                      coverage=coverage(network, small, public, limits))
     with replacing(card.path) as part: part.write_text(card_text(card.data), encoding='utf-8')
-    for ending in '.npz', '.weights.npz': (out/f'views{ending}').unlink()      # nobody retrains it by hand
     print(limits)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    for name in '--data', '--votes': parser.add_argument(name, type=Path, required=True)
+    parser.add_argument('--run', type=Path)
+    a = parser.parse_args()
+    faces = load(a.data, votes=a.votes)
+    if a.run: learn(faces, a.run)
+    measure(faces.of('public').with_label())
 
 
 if __name__ == '__main__': main()

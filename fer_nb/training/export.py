@@ -24,7 +24,7 @@ from ..inference.zoo import Card, read_card
 from .evaluate import evaluate_model
 from .faces import Faces
 from .litert import parity, to_litert
-from .metrics import choose_answers, choose_threshold, fit_temperature
+from .metrics import choose_answers, choose_threshold, fit_temperature, nearest_temperature
 from .models import multiply_adds, pack_weights, probe, unpack_weights
 from .runs import Run
 from .votes import rulers
@@ -71,16 +71,16 @@ _NOTES = ["The checkpoint and the threshold were chosen, and the temperature was
           "on the split that the figures are of.",
           "calibration_error is that of the raw network, calibration_error_scaled that of the probabilities as they "
           "are given, after the temperature."]
-_VOTES_NOTE = ("Probabilities are shares of people; the confidence, and with it calibration_error_scaled and the "
-               "coverage, is that of their powers (answers).")
+_VOTES_NOTE = ("Probabilities are shares of people, at the temperature nearest to the votes; the confidence, and with "
+               "it calibration_error_scaled and the coverage, is that of their powers (answers).")
 
 def _fitted(raw, part):
     "(temperature, rule) of a network's logits on one split, by the votes if there are any, else by the labels."
     if part.votes is None:
         temperature = round(fit_temperature(raw, part.labels), 4)
         return temperature, {'threshold': choose_threshold(softmax(raw, temperature), part.labels)}
-    told, own = part.labels >= 0, rulers(part)[0]
-    temperature = round(fit_temperature(raw[told], part.soft[told]), 4)
+    own = rulers(part)[0]
+    temperature = round(nearest_temperature(raw, own.votes), 4)
     return temperature, choose_answers(softmax(raw, temperature), own.votes, own.labels)
 
 def _measure(path, faces, split):

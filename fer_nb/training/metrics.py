@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['check_answers', 'check_rows', 'wilson', 'divide', 'class_scores', 'class_mean', 'bootstrap', 'resampled_means',
            'mean_distance', 'confidence_bins', 'bin_gap', 'calibration_error', 'calibration_interval',
-           'fit_temperature', 'apply_temperature', 'sharpen', 'choose_threshold', 'selective', 'named',
-           'choose_answers', 'answer_groups', 'answer_figures']
+           'fit_temperature', 'apply_temperature', 'sharpen', 'nearest_temperature', 'choose_threshold', 'selective',
+           'named', 'choose_answers', 'answer_groups', 'answer_figures']
 
 # %% ../../nbs/training/11_metrics.ipynb #3465f7f9
 import numpy as np
@@ -197,6 +197,19 @@ def sharpen(
 ) -> np.ndarray:   # float64 (N, classes)
     "Powers of the probabilities, normalised: with the card's power the chances that a label is the majority's answer."
     return apply_temperature(probabilities, 1/power)
+
+# %% ../../nbs/training/11_metrics.ipynb #15b4ba40
+def nearest_temperature(
+    values,  # (N, classes) logits, or probabilities
+    votes,   # (N, classes): votes or shares of them; faces without a vote do not count
+) -> float:
+    "The temperature, from a quarter to four in steps of one per cent, with the least mean distance to the votes."
+    z, votes = np.asarray(values, np.float64), np.asarray(votes, np.float64)
+    told = votes.sum(1) > 0
+    if not told.any(): raise FerError("Nobody voted for any of these faces.")
+    z, shares = _logits(z[told]), votes[told]/votes[told].sum(1, keepdims=True)
+    steps = 1.01**np.arange(-140, 140)
+    return float(steps[np.argmin([total_variation(_soften(z, 1/t), shares).mean() for t in steps])])
 
 # %% ../../nbs/training/11_metrics.ipynb #78d59544
 def choose_threshold(

@@ -7,7 +7,8 @@ import nbformat
 from common import ROOT, directives, notebooks
 from nbconvert import MarkdownExporter
 
-INDEX = ROOT/'nbs/index.ipynb'
+INDEX, LISTED = ROOT/'nbs/index.ipynb', 'nbs/notebooks.ipynb'
+LIST = ROOT/LISTED
 NOTE = '<!-- Written by tools/readme.py from nbs/index.ipynb: edit that, then call `make export`. -->\n\n'
 LINK = re.compile(r'(\]\(|\b(?:src|href)=")([^)"\s]+)')
 
@@ -60,9 +61,10 @@ def main():
     wrong = [f"README.md links {o}, which does not exist." for o in dead(text)]
     if not readme.exists() or readme.read_text(encoding='utf-8') != text:
         wrong.append("README.md is not what nbs/index.ipynb gives: call `make export`.")
-    unlisted = [p.name for p in notebooks() if p.name != 'index.ipynb' and f'({p.as_posix()})' not in text]
-    if unlisted:
-        wrong.append(f"README.md does not list {', '.join(unlisted)}: call `make notebooks NB=nbs/index.ipynb export`.")
+    listed = LIST.read_text(encoding='utf-8')
+    unlisted = [p.name for p in notebooks() if p not in (INDEX.relative_to(ROOT), LIST.relative_to(ROOT))
+                and f"({p.relative_to('nbs').as_posix()})" not in listed]
+    if unlisted: wrong.append(f"nbs/notebooks.ipynb lacks {', '.join(unlisted)}: call `make notebooks NB={LISTED}`.")
     if wrong: sys.exit('\n'.join(wrong))
     print(f"README.md agrees with nbs/index.ipynb, {len(text.splitlines())} lines")
 

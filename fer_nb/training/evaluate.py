@@ -234,11 +234,10 @@ def _by(ruler, p, raw, labels, rule, seen, split, model):
     if ruler.votes is not None: more |= zip(('distance', 'distance_ci'), metrics.mean_distance(brought(p), ruler.votes))
     return replace(report, **more)
 
-def _seen(part, faces, split, card):
-    "Which faces the model may have learned from: one that learned from votes had none of those that were taken out."
+def _seen(part, faces, split):
+    "Which faces stand in the training split, too, or did: the network that this one began with may have had them."
     if split == 'train' or 'train' not in faces.splits: return None
-    by_label = card is not None and card['evaluation'].get('ruler', 'label') == 'label'
-    return part.seen if by_label and part.seen is not None else seen_in(part, faces.of('train'))
+    return seen_in(part, faces.of('train')) if part.seen is None else part.seen
 
 # %% ../../nbs/training/13_evaluate.ipynb #ed773ca2
 def _rule(card):
@@ -265,7 +264,7 @@ def evaluate_model(
     rule = _rule(card) if rule is None else rule
     views = {k: True for k,asked in (('flip', flip), ('five_crop', five_crop)) if asked}
     p, raw = _answers(model, part.images, views)
-    seen, name = _seen(part, faces, split, card), card.name if card else ''
+    seen, name = _seen(part, faces, split), card.name if card else ''
     own, *rest = [o for i,o in enumerate(rulers(part)) if not i or (o.labels >= 0).any()]
     measured, *others = (_by(o, p, raw, faces.names, rule, seen, split, name) for o in (own, *rest))
     answers = None

@@ -83,7 +83,7 @@ def _strength(defect, side, rng):
     return rng.uniform(low, high)*(side if defect is shrink else 1)
 
 def _spoil(images, rng, probability, hidden):
-    "Apply each defect to a random part of the images, with a random strength -> uint8 (N, S, S)."
+    "Apply each defect to some random images, with a random strength -> uint8 (N, S, S)."
     side, images = images.shape[1], images.copy()
     for defect in _DRAWN:
         share = hidden if defect is hide else probability

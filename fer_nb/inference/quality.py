@@ -43,9 +43,9 @@ _COVERED = {'eyes': 'eyes covered', 'mouth': 'mouth covered', 'none': 'no face'}
 class Quality(NamedTuple):
     "How well a face can be seen."
     pixels:float     # Longer side of its box in the picture
-    sharpness:float  # Of the crop, see `sharpness_of`
-    light:float      # Of the crop, 0 to 255, see `light_of`
-    turned:float     # To a side, see `turned_of`; NaN without key points
+    sharpness:float  # Sharpness of the crop, see `sharpness_of`
+    light:float      # Brightness of the crop, 0 to 255, see `light_of`
+    turned:float     # Turn to a side, see `turned_of`; NaN without key points
     views:tuple      # Probabilities in the order of `VIEWS`; empty without the network of views
 
     def reason(self,

@@ -179,7 +179,7 @@ def explain(
     label=None, # The label to explain: a name or an index, or one per face; None for the model's answer
     names=None, # Names of a Keras network's labels; None for `EMOTIONS`
 ) -> np.ndarray: # float32 (N, S, S), 0 to 1
-    "The evidence for `label` in each face: by `grad_cam`, per position, for a Keras CNN; by `occlusion` otherwise."
+    "The evidence for `label` in each face: by `grad_cam`, place by place, for a Keras CNN, else by `occlusion`."
     _size_and_names(model, names)
     if not hasattr(model, 'labels') and _feature_layers(model): return grad_cam(model, faces, label, None, False, names)
     lost = occlusion(model, faces, label, names=names)

@@ -232,7 +232,7 @@ def by_row(*which): return [ballot('Training' if i < 3 else 'PublicTest', f'fer{
 
 @pytest.mark.parametrize('data, head, rows, words', [
     ('fer2013.csv', HEAD, by_row(0, 1, 2, 3, 4), ['votes.csv has 5 rows and FER-2013 CSV fer2013.csv 6']),
-    ('fer2013.csv', HEAD, by_row(0, 2, 1, 3, 4, 5), ['votes.csv, row 4', 'stands after', 'original order']),
+    ('fer2013.csv', HEAD, by_row(0, 2, 1, 3, 4, 5), ['votes.csv, row 4', 'comes after', 'original order']),
     ('fer2013.csv', HEAD, by_row(3, 4, 5, 0, 1, 2), ['votes.csv, row 5', 'original order']),
     ('fer2013.csv', HEAD, [*by_row(0), by_row(1)[0].replace(',9,', ',-9,')], ['votes.csv, row 3: a vote is negative']),
     ('fer2013.csv', HEAD, [by_row(0)[0].replace(',9,', ',,')], ['votes.csv, row 2: a vote is not a whole number']),

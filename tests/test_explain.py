@@ -214,13 +214,13 @@ def test_sentences(nets):
                        (lambda: explain(net, np.full(x.shape, np.nan)), 'NaN'),
                        (lambda: grad_cam(net, x, names=('a', 'b')), '2 names for 7 answers'),
                        (lambda: grad_cam(load_model('lenet'), x), 'no gradients: use occlusion'),
-                       (lambda: explain(None, x), 'NoneType is no model'),
+                       (lambda: explain(None, x), 'NoneType is not a model'),
                        (lambda: occlusion(net, x, patch=49), 'patch 49'),
                        (lambda: occlusion(net, x, stride=-1), 'stride is -1'),
-                       (lambda: overlay(x, np.zeros((7, 6, 6))), 'one map a face'),
+                       (lambda: overlay(x, np.zeros((7, 6, 6))), 'one map per face'),
                        (lambda: plot_explanations(net, x[:0]), 'no faces to explain'),
                        (lambda: plot_explanations(net, x, top=0), 'top is 0'),
-                       (lambda: plot_mean_maps(FACES, np.zeros((3, 48, 48))), 'one map a face')):
+                       (lambda: plot_mean_maps(FACES, np.zeros((3, 48, 48))), 'one map per face')):
         with pytest.raises(FerError, match=words): call()
 
 

@@ -59,7 +59,7 @@ def test_killed_in_a_trial_it_goes_on(data, tmp_path, command):
 
 def test_wrong_settings_are_named(data, tmp_path, command):
     for text in ('rate', 'rate=2:1', 'rate=', '=1:2'):
-        with pytest.raises(FerError, match='no range and no list'): parse_space([text])
+        with pytest.raises(FerError, match='neither a range nor a list'): parse_space([text])
     faces = drawn_faces(70)
     for space,words in (({'depth': (1, 3)}, 'no setting depth'), ({'augment': ['wild']}, "no augmentation 'wild'"),
                         ({'seed': [1, 2]}, 'no setting seed')):

@@ -132,7 +132,7 @@ def test_a_table_is_whole_or_not_there(tmp_path, kind):
 def test_what_cannot_be_written_is_said(tmp_path):
     with pytest.raises(FerError, match='t.xlsx .*end in .csv, .json or .parquet'): write_table(tmp_path/'t.xlsx', [])
     with pytest.raises(FerError, match='does not exist'): write_table(tmp_path/'no/t.csv', [dict(n=1)])
-    with pytest.raises(FerError, match='the columns b, and the table only a'):
+    with pytest.raises(FerError, match='the columns b, but the table has only a'):
         with open_table(tmp_path/'t.csv', ['a']) as write: write([dict(a=1, b=2)])
     assert not [*tmp_path.iterdir()]
     write_table(tmp_path/'table.txt', [dict(n=1)], kind='csv')

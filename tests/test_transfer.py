@@ -113,7 +113,7 @@ def test_what_does_not_fit_is_named_in_one_sentence(folder, tmp_path, monkeypatc
     (tmp_path/'broken.weights.h5').write_bytes(b'no weights')
     mine = ('--data', folder, '--out', tmp_path/'x')
     for options,words in ((('--weights', tmp_path/'broken.weights.h5'), 'does not fit MobileNetV3Small'),
-                          (('--weights', tmp_path/'none.h5'), 'is no file'),
+                          (('--weights', tmp_path/'none.h5'), 'is not a file'),
                           (('--backbone', 'ResNet9000', '--weights', 'none'), "no network 'ResNet9000'")):
         said = fer_nb('transfer', *mine, '--labels', 'open,shut', '--pixels', '48', *options, code=2)
         assert words in said and 'Traceback' not in said

@@ -104,7 +104,7 @@ def test_ferplus_own_layout_goes_by_row(tmp_path):
     lines = votes.read_text().splitlines()
     lines[3], lines[5] = lines[5], lines[3]                           # two training rows have changed places
     votes.write_text('\n'.join(lines))
-    with pytest.raises(FerError, match='row 5: fer0000003.png stands after fer0000004.png'): load(data, votes=votes)
+    with pytest.raises(FerError, match='row 5: fer0000003.png comes after fer0000004.png'): load(data, votes=votes)
 
 
 def test_copies_become_one_face_with_all_their_votes(tmp_path):

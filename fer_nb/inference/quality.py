@@ -17,21 +17,21 @@ from ..core import FerError, models_dir
 from .zoo import load_model
 
 # %% ../../nbs/inference/05a_quality.ipynb #c50810ea
-VIEWS = 'clear', 'eyes', 'mouth', 'none'  # What is covered; none: it is no face
+VIEWS = 'clear', 'eyes', 'mouth', 'none'  # Which part is covered; none: not a face
 
 class Limits(NamedTuple):
-    "From where on a face can be read. Without arguments every face can."
-    pixels:float = 0.        # The least longer side of the face's box in the picture
-    sharpness:float = 0.     # The least sharpness, see `sharpness_of`
-    light:float = 0.         # The least light, 0 to 255, see `light_of`
-    turned:float = math.inf  # The most that it may be turned to a side, see `turned_of`
-    clear:float = 0.         # The least probability of a clear view
-    none:float = 1.          # The probability of no face above which a detector was wrong
+    "The limits within which a face can be read. Without arguments, every face can be read."
+    pixels:float = 0.        # Minimum of the longer side of the face's box in the picture
+    sharpness:float = 0.     # Minimum sharpness, see `sharpness_of`
+    light:float = 0.         # Minimum light, 0 to 255, see `light_of`
+    turned:float = math.inf  # Maximum turn to a side, see `turned_of`
+    clear:float = 0.         # Minimum probability of a clear view
+    none:float = 1.          # Probability of no face above which the detection is a false positive
 
 def limits_of(
     card, # The `Card` of the network of views
 ) -> Limits:
-    "The limits that a card holds. Raises `FerError` for one without."
+    "The limits stored in a card. Raises `FerError` if they are missing or invalid."
     try: limits = Limits(*(float(card['limits'][k]) for k in Limits._fields))
     except (KeyError, TypeError, ValueError): limits = None
     if limits and all(o >= 0 for o in limits): return limits
@@ -41,17 +41,17 @@ def limits_of(
 _COVERED = {'eyes': 'eyes covered', 'mouth': 'mouth covered', 'none': 'no face'}
 
 class Quality(NamedTuple):
-    "What can be seen of a face."
+    "How well a face can be seen."
     pixels:float     # Longer side of its box in the picture
-    sharpness:float  # Of the crop, see `sharpness_of`
-    light:float      # Of the crop, 0 to 255, see `light_of`
-    turned:float     # To a side, see `turned_of`; NaN without key points
-    views:tuple      # Probabilities, in the order of `VIEWS`; empty without the network of views
+    sharpness:float  # Sharpness of the crop, see `sharpness_of`
+    light:float      # Brightness of the crop, 0 to 255, see `light_of`
+    turned:float     # Turn to a side, see `turned_of`; NaN without key points
+    views:tuple      # Probabilities in the order of `VIEWS`; empty without the network of views
 
     def reason(self,
-        limits:Limits, # From where on a face can be read
+        limits:Limits, # The limits within which a face can be read
     ) -> str:
-        "Why it cannot be read, as 'too small', 'mouth covered' or 'no face'; '' where it can."
+        "Why the face cannot be read, such as 'too small', 'mouth covered' or 'no face'; '' if it can."
         if self.pixels < limits.pixels: return 'too small'
         if self.light < limits.light: return 'too dark'
         if self.sharpness < limits.sharpness: return 'blurred'
@@ -60,13 +60,13 @@ class Quality(NamedTuple):
         return 'turned away' if self.turned > limits.turned else ''
 
     def absent(self,
-        limits:Limits, # From where on a face can be read
+        limits:Limits, # The limits within which a face can be read
     ) -> bool:
-        "Whether it is so surely no face that the detector was wrong."
+        "Whether the detection is almost certainly a false positive."
         return bool(self.views) and self.views[VIEWS.index('none')] > limits.none
 
     def to_dict(self):
-        "Plain types, for JSON; None where a measure is unknown."
+        "Plain types, for JSON; None if a measure is unknown."
         views = dict(zip(VIEWS, (round(o, 3) for o in self.views))) or None
         turned = None if math.isnan(self.turned) else round(self.turned, 2)
         return dict(pixels=round(self.pixels), sharpness=round(self.sharpness, 2), light=round(self.light),
@@ -74,14 +74,14 @@ class Quality(NamedTuple):
 
 # %% ../../nbs/inference/05a_quality.ipynb #f528ff2e
 def _inner(crops):
-    "float32 (N, S, S) without the outer twelfth on each side."
+    "float32 crops without the outer twelfth on each side."
     rim = crops.shape[1]//12
     return np.asarray(crops, np.float32)[:, rim:crops.shape[1]-rim, rim:crops.shape[2]-rim]
 
 def sharpness_of(
     crops:np.ndarray, # uint8 (N, 48, 48)
 ) -> np.ndarray:      # float (N,): about 1 for a sharp face, 0.2 for one of twelve pixels; 0 without any contrast
-    "The standard deviation of the Laplacian beside that of the grey levels."
+    "The standard deviation of the Laplacian divided by that of the grey levels."
     inner = _inner(crops)
     fine = np.array([cv2.Laplacian(o, cv2.CV_32F).std() for o in inner])
     return fine/np.maximum(inner.std((1, 2)), 1)
@@ -95,9 +95,9 @@ def light_of(
 
 # %% ../../nbs/inference/05a_quality.ipynb #086339c4
 def turned_of(
-    points, # Four (x, y): both eyes, nose, mouth, as `Detection.points` has them; or None
-) -> float: # 0 for a frontal face, about 1 in profile; NaN where the points are unknown or the eyes coincide
-    "How far the nose stands beside the middle of the eyes, in distances between them."
+    points, # Four (x, y): both eyes, nose, mouth, as in `Detection.points`; or None
+) -> float: # 0 for a frontal face, about 1 in profile; NaN if the points are unknown or the eyes coincide
+    "The distance of the nose from the midpoint between the eyes, in units of the distance between the eyes."
     if points is None: return math.nan
     left, right, nose = (np.asarray(o, float) for o in points[:3])
     line = right - left
@@ -107,14 +107,14 @@ def turned_of(
 # %% ../../nbs/inference/05a_quality.ipynb #5b59c4b6
 @lru_cache(maxsize=1)
 def load_views():
-    "The shipped network of views as a `Classifier`, or None where the package has none."
+    "The shipped network of views as a `Classifier`, or None if the package has none."
     path = models_dir()/'quality'/'views.tflite'
     return load_model(path) if path.is_file() else None
 
 def qualities(
-    found,            # N detections: (x, y, w, h, score), with points if they are known
-    crops:np.ndarray, # uint8 (N, S, S): the same faces, cut out
-    views=None,       # The network of views, a `Classifier`; None leaves its answers out
+    found,            # N detections: (x, y, w, h, score), with key points if known
+    crops:np.ndarray, # uint8 (N, S, S): crops of the same faces
+    views=None,       # The network of views, a `Classifier`; None leaves out its answers
 ) -> list:
     "A `Quality` for each face."
     if len(crops) and views is not None and crops.shape[1] != views.size:

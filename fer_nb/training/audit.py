@@ -18,7 +18,7 @@ from .faces import Faces, picture_groups
 # %% ../../nbs/training/04_audit.ipynb #eed5d2f6
 @dataclass(frozen=True)
 class Audit:
-    "What `audit` found."
+    "The findings of `audit`."
     counts:dict      # {split: {label: number}}
     distinct:dict    # {split: number of distinct pictures}
     across:dict      # {(split, split): number of distinct pictures in both}
@@ -35,14 +35,14 @@ class Audit:
 
 # %% ../../nbs/training/04_audit.ipynb #f68d26aa
 def audit(
-    faces:Faces, # Of any dataset
+    faces:Faces, # Faces of any dataset
 ) -> Audit:
     "Count classes, exact duplicates within and across splits, conflicting labels, blank and near-blank pictures."
     group = picture_groups(faces.images)
     groups = {s: np.unique(group[faces.split == s]) for s in faces.splits}
     distinct = {s: len(g) for s,g in groups.items()}
     across = {(a, b): len(np.intersect1d(groups[a], groups[b])) for a,b in combinations(groups, 2)}
-    labelled = np.unique(np.stack([group, faces.labels], 1), axis=0)[:, 0]      # each group once for each of its labels
+    labelled = np.unique(np.stack([group, faces.labels], 1), axis=0)[:, 0]      # each group once for each label
     conflicts = int((np.unique(labelled, return_counts=True)[1] > 1).sum())
     spread = faces.images.reshape(len(faces), -1).std(1)
     blank = tuple(faces.source[spread == 0].tolist())
@@ -70,7 +70,7 @@ def audit_table(
 def plot_audit(
     a:Audit,
 ):
-    "A figure: classes by split, and how many pictures of each split are copies."
+    "A figure: the classes in each split, and how many pictures of each split are copies."
     plt = need('matplotlib.pyplot', 'train')
     n = len(a.counts)
     fig, axes = plt.subplots(1, n, figsize=(3.4*n + 1, 2.8), squeeze=False, layout='constrained')

@@ -33,35 +33,35 @@ def _round(value):
 # %% ../../nbs/training/13_evaluate.ipynb #08b14d54
 @dataclass(frozen=True)
 class Report:
-    "What `evaluate` found."
-    n:int                        # Faces
-    accuracy:float               # Share of faces that are right
+    "The results of `evaluate`."
+    n:int                        # Number of faces
+    accuracy:float               # Share of right answers
     accuracy_ci:tuple            # Its 95 % interval (Wilson)
     macro_f1:float               # Mean F1 of the classes that have faces
     macro_f1_ci:tuple            # 95 % (bootstrap)
     mean_class_accuracy:float    # Mean recall of the classes that have faces
     mean_class_accuracy_ci:tuple # 95 % (bootstrap)
     per_class:dict               # {label: {precision, recall, f1, support, and intervals}}; NaN without faces
-    confusion:np.ndarray         # int (classes, classes): rows the truth, columns the answer
+    confusion:np.ndarray         # int (classes, classes): true classes as rows, answers as columns
     calibration_error:float      # Expected calibration error, fifteen bins
     bins:np.ndarray = field(repr=False) # (15, 3): faces, mean confidence, share right
-    without_duplicates:dict = None # {n, accuracy, accuracy_ci} without the faces that stand in Training, too
-    split:str = ''               # What was measured
-    model:str = ''               # Which model
+    without_duplicates:dict = None # {n, accuracy, accuracy_ci} without the faces that are also in Training
+    split:str = ''               # Name of the split
+    model:str = ''               # Name of the model
     calibration_error_ci:tuple = None # 95 % (bootstrap)
-    raw_calibration:tuple = None # Error and interval of the network before its temperature, where that is known
-    uncertain:dict = None        # Threshold, coverage and accuracy from it on; see `fer_nb.training.metrics.selective`
-    ruler:str = 'label'          # What was taken for the truth, one of `fer_nb.inference.zoo.RULERS`
+    raw_calibration:tuple = None # Calibration error and interval before temperature scaling, if known
+    uncertain:dict = None        # Threshold with its coverage and accuracy; see `fer_nb.training.metrics.selective`
+    ruler:str = 'label'          # The ground truth, one of `fer_nb.inference.zoo.RULERS`
     distance:float = None        # Mean total variation distance to the votes
     distance_ci:tuple = None     # 95 % (bootstrap)
-    answers:dict = None          # What `fer_nb.training.metrics.answer_figures` says of clear and mixed answers
-    others:tuple = ()            # `Report`s of the same answers by other rulers
+    answers:dict = None          # Figures on clear and mixed answers, from `fer_nb.training.metrics.answer_figures`
+    others:tuple = ()            # `Report`s on the same answers by other rulers
 
     names = property(lambda self: tuple(self.per_class), doc="The classes.")
-    title = property(lambda self: _title(self), doc="Which model on which split, as far as they are known.")
+    title = property(lambda self: _title(self), doc="The model and the split, as far as they are known.")
 
     def to_dict(self):
-        "Plain types, as a card's `evaluation` holds them; the other rulers as `rulers`."
+        "Plain types, as in a card's `evaluation`; the other rulers as `rulers`."
         return _to_dict(self)
 
     def table(self):
@@ -69,7 +69,7 @@ class Report:
         return _table(self)
 
     def save(self, folder):
-        "report.json, report.md and pictures for each ruler in `folder`, which is made; returns their paths."
+        "Write report.json, report.md and plots for each ruler to `folder`, which is created; returns their paths."
         return _save(self, folder)
 
 # %% ../../nbs/training/13_evaluate.ipynb #5d11e202
@@ -78,7 +78,7 @@ def _title(r):
     return ' on '.join(filter(None, (r.model, r.split))) + by
 
 def _to_dict(r):
-    "A report in plain types. Where the raw network is known, its calibration error goes by the plain name."
+    "A report in plain types. If known, the raw network's calibration error gets the plain name."
     keys = ['split', 'ruler', 'n', 'accuracy', 'accuracy_ci', 'macro_f1', 'macro_f1_ci', 'mean_class_accuracy',
             'mean_class_accuracy_ci', 'per_class', 'confusion']
     keys += [k for k in ('distance', 'distance_ci') if r.distance is not None]
@@ -93,7 +93,7 @@ def _to_dict(r):
 
 # %% ../../nbs/training/13_evaluate.ipynb #90f8905c
 def _per_class(names, confusion, f1_ci):
-    "{label: scores with their intervals, and faces}"
+    "{label: scores with their intervals, and the number of faces}"
     right, truth, said = np.diag(confusion), confusion.sum(1), confusion.sum(0)
     nothing = (np.nan, np.nan)
     share = lambda i, of: metrics.wilson(int(right[i]), int(of[i])) if of[i] and truth[i] else nothing
@@ -102,32 +102,32 @@ def _per_class(names, confusion, f1_ci):
             for i,(name,a,b,c) in enumerate(zip(names, *metrics.class_scores(confusion)))}
 
 def _without(right, seen):
-    "Accuracy without the faces that were seen in training; None if nothing is left or known."
+    "Accuracy without the faces seen in training; None if none are left or `seen` is unknown."
     if seen is None: return None
     if np.shape(seen) != right.shape or np.asarray(seen).dtype != bool:
-        raise FerError(f"seen has shape {np.shape(seen)}: give one True or False a face.")
+        raise FerError(f"seen has shape {np.shape(seen)}: give one True or False per face.")
     left = right[~np.asarray(seen)]
     if not len(left): return None
     return dict(n=len(left), accuracy=float(left.mean()), accuracy_ci=metrics.wilson(int(left.sum()), len(left)))
 
 def _calibration(p, y, **how):
-    "Calibration error and its interval."
+    "The calibration error and its interval."
     return metrics.bin_gap(metrics.confidence_bins(p, y)), metrics.calibration_interval(p, y, **how)
 
 # %% ../../nbs/training/13_evaluate.ipynb #01cc0cd4
 def evaluate(
     probabilities,      # (N, classes)
-    labels,             # (N,) positions of the true classes in `names`
-    names=EMOTIONS,     # The classes' names
-    seen=None,          # bool (N,): faces that also stand in the training split, for `without_duplicates`
+    labels,             # (N,) indices of the true classes in `names`
+    names=EMOTIONS,     # Names of the classes
+    seen=None,          # bool (N,): faces that are also in the training split, for `without_duplicates`
     split:str='',       # Name of the split, for the report
     model:str='',       # Name of the model, for the report
-    resamples:int=2000, # Of the bootstrap
-    seed:int=0,         # Of the bootstrap
-    threshold:float=None, # Confidence from which on a face gets an answer, for `uncertain`
-    ruler:str='label',  # What the labels are, one of `fer_nb.inference.zoo.RULERS`
+    resamples:int=2000, # Number of bootstrap samples
+    seed:int=0,         # Seed of the bootstrap
+    threshold:float=None, # Minimum confidence for an answer, for `uncertain`
+    ruler:str='label',  # The kind of labels, one of `fer_nb.inference.zoo.RULERS`
 ) -> Report:
-    "All figures with their intervals, per-class scores, confusion matrix, calibration; `FerError` for unusable arrays."
+    "All figures with intervals, class scores, confusion matrix, calibration. Raises `FerError` for unusable arrays."
     p, y = metrics.check_answers(probabilities, labels, names)
     metrics.check_rows(p)
     right, n, k = p.argmax(1) == y, len(y), len(names)
@@ -145,7 +145,7 @@ _percent = lambda v: '' if v is None or np.isnan(v) else f'{100*v:.1f}'
 _interval = lambda ci: '' if ci is None or np.isnan(ci[0]) else f'{100*ci[0]:.1f} to {100*ci[1]:.1f}'
 
 def _answer_rows(answers):
-    "What clear, mixed and uncertain answers are worth: (name, figure, interval)."
+    "The rows on clear, mixed and uncertain answers: (name, figure, interval)."
     told = (('clear', 'share', 'faces with a clear answer'),
             ('clear', 'accuracy', "clear answers that are the majority's"),
             ('mixed', 'share', 'faces with a mixed answer'),
@@ -154,7 +154,7 @@ def _answer_rows(answers):
     return [(said, answers[k][key], answers[k][f'{key}_ci']) for k,key,said in told if key in answers[k]]
 
 def _rows(r):
-    "(name, figure, interval) of a report's figures."
+    "(name, figure, interval) for each figure in a report."
     rows = [('accuracy', r.accuracy, r.accuracy_ci), ('macro F1', r.macro_f1, r.macro_f1_ci),
             ('mean class accuracy', r.mean_class_accuracy, r.mean_class_accuracy_ci)]
     if rest := r.without_duplicates:
@@ -171,7 +171,7 @@ def _rows(r):
 
 # %% ../../nbs/training/13_evaluate.ipynb #5ce472f4
 def _ruler_rows(reports):
-    "A Markdown table with a line for each ruler."
+    "A Markdown table with a row for each ruler."
     lines = ['| ruler | faces | accuracy | 95 % | macro F1 | 95 % | distance | 95 % |', '|---' + '|--:'*7 + '|']
     for r in reports:
         cells = (RULERS[r.ruler], f'{r.n:,}', _percent(r.accuracy), _interval(r.accuracy_ci), _percent(r.macro_f1),
@@ -211,7 +211,7 @@ def compare(
 
 # %% ../../nbs/training/13_evaluate.ipynb #04580574
 def _among(p, labels, names):
-    "Probabilities of `labels` as probabilities of `names`: what is not there is 0, what is too many is left out."
+    "Probabilities of `labels` as probabilities of `names`: missing labels get 0, and extra ones are dropped."
     if tuple(labels) == tuple(names): return p
     q = np.zeros((len(p), len(names)))
     for j,o in enumerate(names):
@@ -219,13 +219,13 @@ def _among(p, labels, names):
     return q/np.maximum(q.sum(1, keepdims=True), 1e-12)
 
 def _answers(model, images, views):
-    "Probabilities of the faces, and those of the raw network if there is one and each face is looked at once."
+    "Probabilities of the faces, and those of the raw network if it is known and no other views are averaged."
     if views or not hasattr(model, 'logits'): return model.predict(images, **views), None
     logits = model.logits(images)
     return softmax(logits, model.temperature), softmax(logits)
 
 def _by(ruler, p, raw, labels, rule, seen, split, model):
-    "The report of one split's answers by one ruler."
+    "The report on the answers for one split by one ruler."
     here, brought = ruler.labels >= 0, lambda o: _among(o, labels, ruler.names)
     y, sure = ruler.labels[here], metrics.sharpen(p, rule['power']) if 'power' in rule else p
     report = evaluate(brought(sure)[here], y, ruler.names, None if seen is None else seen[here], split, model,
@@ -241,7 +241,7 @@ def _seen(part, faces, split):
 
 # %% ../../nbs/training/13_evaluate.ipynb #ed773ca2
 def _rule(card):
-    "What a card says of clear and uncertain answers: power, threshold and pair, or the threshold alone."
+    "A card's rule for answers: power, threshold and pair, or only the threshold."
     rule = rule_of(card)
     if card is not None and 'answers' in card: return rule._asdict()
     return {'threshold': rule.threshold} if card is not None and 'uncertain' in card['evaluation'] else {}
@@ -249,13 +249,13 @@ def _rule(card):
 def evaluate_model(
     model,            # A `Classifier`, or anything with `labels` and `predict(faces, flip=)`
     faces,            # `Faces` with that split
-    split='public',   # Which split
+    split='public',   # The split to measure
     flip:bool=False,  # Average with the mirrored faces
     five_crop:bool=False, # Average over the middle and four corners
     rule:dict=None,   # threshold, or power, threshold and pair; by default the card's
 ) -> Report:
-    """The report of `model` on the faces of one split that have a label; with votes by the majority, and by the other
-    rulers in `others`. Raises `FerError` if the labels differ."""
+    """The report for `model` on the labelled faces of one split; with votes by the majority, with the other rulers in
+    `others`. Raises `FerError` if the labels differ."""
     if tuple(model.labels) != tuple(faces.names):
         raise FerError(f"The model's labels are {', '.join(model.labels)}, the data's {', '.join(faces.names)}: they "
                        f"must be the same, in the same order.")
@@ -273,7 +273,7 @@ def evaluate_model(
 
 # %% ../../nbs/training/13_evaluate.ipynb #ff44a756
 def _figures(report):
-    "(file name, figure) for each picture of a report; those of other rulers have the ruler's name."
+    "(file name, figure) for each plot of a report; those for other rulers have the ruler's name."
     for r in (report, *report.others):
         end = '' if r is report else f'-{r.ruler}'
         yield f'confusion{end}.png', plot_confusion(r)
@@ -281,7 +281,7 @@ def _figures(report):
     if report.others: yield 'rulers.png', plot_rulers(report)
 
 def _save(report, folder):
-    "report.json, report.md and the pictures in `folder`, which is made; returns their paths."
+    "Write report.json, report.md and the plots to `folder`, which is created; returns their paths."
     folder = Path(folder)
     try: folder.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise FerError(f"{folder} cannot be made: {e.strerror}.") from None

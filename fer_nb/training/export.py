@@ -31,13 +31,13 @@ from .votes import rulers
 
 # %% ../../nbs/training/15_export.ipynb #411dcb30
 def _one_line(match):
-    "A list or dictionary of plain values on one line, if that is not too long."
+    "A list or dictionary of plain values on one line, unless that is too long."
     text = match[0]
     line = text[0] + re.sub(r'\n\s*', ' ', text[1:-1]).strip() + text[-1]
     return line if len(line) < 300 else text
 
 def card_text(values):
-    "JSON to be read by people too: lists of plain values on one line, and so the scores of a class."
+    "Readable JSON: lists of plain values and the scores of a class are on one line."
     text = json.dumps(values, indent=1, ensure_ascii=False)
     text = re.sub(r'\[\n[^\[\]{}]*\]', _one_line, text)
     return re.sub(r'\{\n\s*"(?:precision|share)": [^{}]*\}', _one_line, text) + '\n'
@@ -47,7 +47,7 @@ def _recorded(probabilities):
     return half if (half.argmax(1) == probabilities.argmax(1)).all() else probabilities
 
 def _packed(model):
-    "The network's weights, and what it answers to `probe` with them as they are packed."
+    "The packed weights of the network, and its answers to `probe` with them."
     packed = pack_weights(model)
     model.set_weights(unpack_weights(packed))
     answers = keras.ops.convert_to_numpy(model(probe(model.input_shape[1]), training=False))
@@ -75,7 +75,7 @@ _VOTES_NOTE = ("Probabilities are shares of people, at the temperature nearest t
                "it calibration_error_scaled and the coverage, is that of their powers (answers).")
 
 def _fitted(raw, part):
-    "(temperature, rule) of a network's logits on one split, by the votes if there are any, else by the labels."
+    "(temperature, rule) for a network's logits on one split, by the votes if there are any, else by the labels."
     if part.votes is None:
         temperature = round(fit_temperature(raw, part.labels), 4)
         return temperature, {'threshold': choose_threshold(softmax(raw, temperature), part.labels)}
@@ -84,7 +84,7 @@ def _fitted(raw, part):
     return temperature, choose_answers(softmax(raw, temperature), own.votes, own.labels)
 
 def _measure(path, faces, split):
-    "The file on one split: (what the card says of it, what is recorded, milliseconds)."
+    "Measure the file on one split: (values for the card, recorded arrays, milliseconds)."
     part = faces.of(split) if faces.votes is not None else faces.of(split).with_label()
     lite = Classifier(path.read_bytes(), part.names, part.size)
     raw = lite.logits(part.images)
@@ -99,7 +99,7 @@ def _measure(path, faces, split):
 
 # %% ../../nbs/training/15_export.ipynb #84bae37c
 def _card_values(name, info, history, model, precision, description, faces, content, measured):
-    "What the card says, in the order in which one wants to read it."
+    "The values of the card, in a sensible order for readers."
     values, _, milliseconds = measured
     recipe, best = info['recipe'], int(np.argmin(history['val_loss']))
     notes = [*_NOTES, _VOTES_NOTE] if 'answers' in values else _NOTES
@@ -115,9 +115,9 @@ def _card_values(name, info, history, model, precision, description, faces, cont
         file=dict(name=f'{name}.tflite', bytes=len(content), sha256=hashlib.sha256(content).hexdigest()))
 
 def _check_run(info, faces, name):
-    "Raises `FerError` if the faces are not those that the run learned from, or the name is no file name."
+    "Raises `FerError` if the faces are not those of the run, or the name is not a file name."
     if not re.fullmatch(r'\w[\w.-]*', name) or name.endswith(('.tflite', '.json')):
-        raise FerError(f"{name!r} is not a model's name: use letters, digits, - and _, without a folder or an ending.")
+        raise FerError(f"{name!r} is not a model's name: use letters, digits, - and _, without a folder or a suffix.")
     if faces.size != info['recipe']['size']:
         raise FerError(f"The faces are {faces.size} pixels wide, the run's {info['recipe']['size']}: load them with "
                        f"that size.")
@@ -126,7 +126,7 @@ def _check_run(info, faces, name):
 
 # %% ../../nbs/training/15_export.ipynb #926743de
 def _description(info):
-    "Where the network began and what it learned from, as a sentence."
+    "Where the network started and what it learned from, as a sentence."
     origin, taught = info.get('started_from', {}), info.get('distillation')
     kinds = dict(model='', run='the run ', weights='')
     begun = next((said + origin[k] for k,said in kinds.items() if origin.get(k, 'none') != 'none'), None)
@@ -138,14 +138,14 @@ def _description(info):
 # %% ../../nbs/training/15_export.ipynb #712e2bb5
 def export_run(
     run,                  # A training run's folder, or a `Run`
-    name:str,             # What the model is called
+    name:str,             # Name of the model
     faces:Faces,          # The data that the run learned from
-    out,                  # Folder for NAME.tflite, .json, .csv, .npz and .weights.npz; made if it is not there
+    out,                  # Folder for NAME.tflite, .json, .csv, .npz and .weights.npz; created if missing
     precision:str='int8', # int8, float16 or float32
     description:str=None, # One sentence for the card
-    split:str=None,       # Measured and recorded; by default the one that the run was chosen on
+    split:str=None,       # The split to measure and record; by default the run's validation split
 ) -> Card:
-    "Convert a run's best network, check, measure and write it with its card; nothing is written if a check fails."
+    "Convert a run's best network, check it, measure it, and write it with its card. A failed check writes nothing."
     run = run if isinstance(run, Run) else Run(Path(run))
     info, history, model, out = run.info, run.history, run.best(), Path(out)
     _check_run(info, faces, name)
@@ -165,10 +165,10 @@ def export_run(
 
 # %% ../../nbs/training/15_export.ipynb #68802855
 def add_rulers(
-    model,         # A `Classifier` with its card, as `load_model` returns it
-    faces:Faces,   # With votes, and with the split that the card's figures are of
+    model,         # A `Classifier` with its card, from `load_model`
+    faces:Faces,   # Faces with votes and with the split that the card was measured on
 ) -> Card:
-    "Measure a model by the rulers that its card does not tell of, and write them into it, whole or not at all."
+    "Measure a model by the rulers that are missing on its card, and add them to it, whole or not at all."
     card = model.card
     own = card['evaluation'].get('ruler', 'label')
     if faces.votes is None:

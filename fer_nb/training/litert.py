@@ -20,7 +20,7 @@ from ..inference.classify import Classifier, open_litert, softmax
 
 # %% ../../nbs/training/14_litert.ipynb #85d360f2
 class _Flat(keras.layers.Layer):
-    "`Flatten` to a width that is known beforehand."
+    "`Flatten` to a constant width."
     def call(self, x): return keras.ops.reshape(x, (-1, int(np.prod(x.shape[1:]))))
 
 def _plain(model):
@@ -41,7 +41,7 @@ def _plain(model):
 # %% ../../nbs/training/14_litert.ipynb #449461e1
 @contextlib.contextmanager
 def quiet_conversion():
-    "Keeps TensorFlow's remarks off the terminal, Python's and the compiled code's."
+    "Keeps TensorFlow's messages off the terminal, from Python and from compiled code."
     import logging
     loggers = [logging.getLogger(o) for o in ('absl', 'tensorflow')]
     levels = [o.level for o in loggers]
@@ -62,7 +62,7 @@ def quiet_conversion():
 def _samples(images, size):
     "Faces for calibration as a generator function of float32 (1, size, size, 1)."
     if images is None or not len(images):
-        raise FerError("int8 needs samples: give some hundred training faces to calibrate on, uint8 (N, S, S).")
+        raise FerError("int8 needs samples: give a few hundred training faces to calibrate on, uint8 (N, S, S).")
     images = np.array(images, np.float32).reshape(len(images), *images.shape[1:3], 1)
     if images.shape[1:] != (size, size, 1):
         raise FerError(f"The samples are {images.shape[1]}x{images.shape[2]} pixels, the network takes {size}x{size}: "
@@ -95,14 +95,14 @@ def _convert(model, precision, samples):
 def operations(
     model, # Bytes or path of a .tflite file
 ) -> list: # (operation, types of its inputs, types of its outputs)
-    "What a LiteRT file does, in order."
+    "The operations in a LiteRT file, in order."
     net = open_litert(model, delegate=False)
     kind = {o['index']: np.dtype(o['dtype']).name for o in net.get_tensor_details()}
     of = lambda which: tuple(kind.get(int(i), '?') for i in which if i >= 0)
     return [(o['op_name'], of(o['inputs']), of(o['outputs'])) for o in net._get_ops_details()]
 
 def _check_int8(content, name):
-    "Raises `FerError` that names the first operation that is not done in integers."
+    "Raises `FerError`, naming the first operation that does not use integers."
     ops = operations(content)
     for i,(op,inputs,outputs) in enumerate(ops):
         first, last = (op, i) == ('QUANTIZE', 0), (op, i) == ('DEQUANTIZE', len(ops)-1)
@@ -115,12 +115,12 @@ def _check_int8(content, name):
 _PRECISIONS = 'float32', 'float16', 'int8'
 
 def to_litert(
-    model:keras.Model,       # As `fer_nb.training.models.build` makes it
+    model:keras.Model,       # Network from `fer_nb.training.models.build`
     path,                    # The .tflite file to write
-    precision:str='float32', # float32, float16 (the weights alone) or int8
-    samples=None,            # uint8 (N, S, S) training faces; int8 needs them, about 1,000
+    precision:str='float32', # float32, float16 (only the weights) or int8
+    samples=None,            # uint8 (N, S, S) training faces; int8 needs about 1,000
 ) -> Path:
-    "Write a file from float32 0-255 (N, S, S, 1) to float32 logits, any N; `FerError` if int8 is not all int8."
+    "Write a file from float32 0-255 (N, S, S, 1) to float32 logits, any N. Raises `FerError` unless int8 is all int8."
     if precision not in _PRECISIONS:
         raise FerError(f"precision {precision!r} is unknown: choose {', '.join(_PRECISIONS)}.")
     content = _convert(model, precision, samples)
@@ -139,12 +139,12 @@ def parity(
     path,              # The .tflite file made from it
     images,            # uint8 (N, S, S)
     labels=None,       # (N,), for the difference in accuracy
-    precision:str=None,# Whose of the `LIMITS` to hold it to; found in the file by default
+    precision:str=None,# Which of the `LIMITS` to apply; by default that of the file
 ) -> dict:
-    "Compare probabilities and labels (`agreement` is the share that is equal); raises `FerError` if a limit is broken."
+    "Compare probabilities and labels (`agreement`: share of equal labels). Raises `FerError` if a limit is exceeded."
     classes, size = model.output_shape[-1], model.input_shape[1]
     precision = precision or ('int8' if operations(path)[0][0] == 'QUANTIZE' else 'float32')
-    if not len(images): raise FerError("There are no faces to compare on: give some hundred.")
+    if not len(images): raise FerError("There are no faces to compare on: give a few hundred.")
     lite = softmax(Classifier(Path(path).read_bytes(), range(classes), size).logits(images))
     ours = model.predict(np.asarray(images, np.float32).reshape(-1, size, size, 1), batch_size=256, verbose=0)
     difference = np.abs(ours - lite)

@@ -19,8 +19,8 @@ from ..inference.upright import roll_between
 # %% ../../nbs/video/00_track.ipynb #91814741
 @dataclass(frozen=True)
 class TrackedFace(Face):
-    "A `Face` of one frame that knows which face of the frames before it is."
-    track:int = 0        # Its number: 1 for the first face seen, never given twice
+    "A `Face` in one frame, with a number that identifies it across frames."
+    track:int = 0        # Its number: 1 for the first face seen, never reused
     since:float = 0.     # When it was first seen, seconds
 
     def to_dict(self): return dict(track=self.track, **super().to_dict())
@@ -28,13 +28,13 @@ class TrackedFace(Face):
 
 # %% ../../nbs/video/00_track.ipynb #ba7d67fe
 def _distance(one, other):
-    "Distance of two boxes x, y, w, h in widths of a face, with the difference in size on top."
+    "Distance of two boxes x, y, w, h in face widths, plus the difference in size."
     size, last = (math.sqrt(o[2]*o[3]) for o in (one, other))
     dx, dy = (one[i] + one[i+2]/2 - other[i] - other[i+2]/2 for i in (0, 1))
     return math.hypot(dx, dy)/min(size, last) + abs(math.log(size/last))
 
 def _pairs(boxes, places, limit):
-    "[(i, j)]: each box with the nearest place that is free, the closest pair first; none farther apart than `limit`."
+    "[(i, j)]: each box with the nearest free place, closest pairs first; none farther apart than `limit`."
     pairs, used = [], (set(), set())
     far = sorted((_distance(b, p), i, j) for i,b in enumerate(boxes) for j,p in enumerate(places))
     for d,i,j in far:
@@ -46,18 +46,18 @@ def _pairs(boxes, places, limit):
 
 # %% ../../nbs/video/00_track.ipynb #2a1e4840
 class _Track:
-    "What the tracker knows of one face."
+    "The tracker's state for one face."
     def __init__(self, number, face, time):
         self.number, self.since = number, time
         self.box, self.probabilities, self.time = np.array(face.box, float), face.probabilities, time
         self.speed, self.roll = np.zeros(2), face.roll
 
     def expected(self, time):
-        "Where the box should be at `time`; a face that is out of sight is thought to slow down, e-fold in 0.6 seconds."
+        "Where the box should be at `time`; the speed of a hidden face decays with a time constant of 0.6 seconds."
         return (*(self.box[:2] + self.speed*.6*(1 - math.exp(-(time - self.time)/.6))), *self.box[2:])
 
     def see(self, face, time, smooth):
-        "Take in the face of a new frame."
+        "Update the track with the face in a new frame."
         box, passed = np.array(face.box, float), max(time - self.time, 1e-3)
         moved = (box[:2] + box[2:]/2 - self.box[:2] - self.box[2:]/2)/passed
         self.speed += (1 - math.exp(-passed/.1))*(moved - self.speed)
@@ -68,7 +68,7 @@ class _Track:
 
     @property
     def state(self):
-        "Plain numbers for JSON; `_Track.of` makes the track of them."
+        "Plain numbers for JSON; `_Track.of` restores the track from them."
         arrays = {k: getattr(self, k).tolist() for k in ('box', 'probabilities', 'speed')}
         return dict(number=self.number, since=self.since, time=self.time, roll=self.roll, **arrays)
 
@@ -80,17 +80,17 @@ class _Track:
         return track
 
     def as_face(self, face):
-        "The face of the newest frame, with this track's number and averaged probabilities."
+        "The face in the newest frame, with this track's number and averaged probabilities."
         known = {o.name: getattr(face, o.name) for o in fields(Face)} | dict(probabilities=self.probabilities)
         return TrackedFace(**known | dict(roll=self.roll), track=self.number, since=self.since)
 
 # %% ../../nbs/video/00_track.ipynb #443248af
 class FaceTracker:
-    "Numbers the faces of successive frames and smooths their probabilities."
+    "Numbers the faces in successive frames and smooths their probabilities."
     def __init__(self,
         smooth:float=.4, # Time constant of the average, seconds; 0 turns it off
-        keep:float=1.,   # A face that is out of sight for longer gets a new number, seconds
-        limit:float=.9,  # Farthest jump from where a face is expected, in its own widths
+        keep:float=1.,   # Seconds after which a face that reappears gets a new number
+        limit:float=.9,  # Maximum distance from the expected position, in face widths
     ):
         for k,v in dict(smooth=smooth, keep=keep, limit=limit).items():
             if not 0 <= v < math.inf: raise FerError(f"{k} is {v}: it must be 0 or more.")
@@ -98,12 +98,12 @@ class FaceTracker:
         self.reset()
 
     def reset(self):
-        "Forget all faces; numbers begin at 1 again."
+        "Forget all faces; numbers start at 1 again."
         self.tracks, self._seen, self.last = [], 0, -math.inf
 
     @property
     def state(self):
-        "What it knows, in plain types for JSON; set it to go on where another tracker stopped."
+        "The state in plain types for JSON; set it to continue where another tracker stopped."
         return dict(seen=self._seen, last=self.last, tracks=[o.state for o in self.tracks])
 
     @state.setter
@@ -111,16 +111,16 @@ class FaceTracker:
         self._seen, self.last, self.tracks = state['seen'], state['last'], [_Track.of(o) for o in state['tracks']]
 
     def expected(self, time):
-        "List of boxes x, y, w, h: where the faces in sight should be at `time`, seconds."
+        "The boxes x, y, w, h where the current faces should be at `time`, in seconds."
         return [o.expected(time) for o in self.tracks if time - o.time <= self.keep]
 
     def __call__(self,
-        faces,      # `Face`s of one frame
-        time:float, # Of the frame, seconds; never less than the time before
+        faces,      # `Face`s in one frame
+        time:float, # Time of the frame, seconds; never before the previous one
     ) -> list:
         "The same faces as `TrackedFace`, by number. Raises `FerError` if time runs backwards."
         if not time >= self.last:
-            raise FerError(f"A frame of second {time:.3f} comes after one of {self.last:.3f}: reset() first.")
+            raise FerError(f"The frame at {time:.3f} s comes after the one at {self.last:.3f} s: call reset() first.")
         self.last = time
         self.tracks = [o for o in self.tracks if time - o.time <= self.keep]
         known = dict(_pairs([f.box for f in faces], self.expected(time), self.limit))
@@ -135,21 +135,21 @@ class FaceTracker:
 
 # %% ../../nbs/video/00_track.ipynb #f4c3171a
 class FaceStream:
-    "Frames in, `TrackedFace`s out: a recogniser and a tracker together."
+    "Frames in, `TrackedFace`s out: a recogniser combined with a tracker."
     def __init__(self,
         recognizer=None,   # An `EmotionRecognizer`; None makes the default one
-        smooth:float=.4,   # Of `FaceTracker`, seconds
-        keep:float=1.,     # The same
-        part:float=1/7,    # Smallest face sought, as a part of the frame's longer side, unless the recogniser names one
+        smooth:float=.4,   # As for `FaceTracker`, seconds
+        keep:float=1.,     # As for `FaceTracker`, seconds
+        part:float=1/7,    # Minimum face size as a fraction of the frame's longer side, unless the recogniser sets one
     ):
         self.recognizer, self.part = recognizer or EmotionRecognizer(), part
         self.tracker = FaceTracker(smooth, keep)
 
     def __call__(self,
         frame,      # Path, bytes of an image file, or uint8 array, BGR
-        time:float, # Of the frame, seconds
+        time:float, # Time of the frame, seconds
     ) -> list:
-        "The faces of the next frame, by number; empty when there is none. Raises `FerError` for what is not a picture."
+        "The faces in the next frame, by number; empty if there are none. Raises `FerError` for an unreadable picture."
         frame = open_image(frame)
         least = self.recognizer.min_face or max(20, self.part*max(frame.shape[:2]))
         faces = self.recognizer(frame, min_face=least, known=self.tracker.expected(time))

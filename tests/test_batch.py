@@ -207,7 +207,7 @@ def test_arguments_that_are_no_paths(recognizer, crops, sample, tmp_path):
     with pytest.raises(FerError, match='give flip to it'): read_pictures(crops, recognizer, flip=True)
     with pytest.raises(FerError, match='cannot be made'): read_pictures(crops, recognizer, out=crops/'000.png')
     results = list(read_pictures([7, sample, Path('a\0b.jpg')], recognizer, crops=True))
-    assert 'no path, but of type int' in results[0].error and results[1].faces and 'does not exist' in results[2].error
+    assert '7 is not a path' in results[0].error and results[1].faces and 'does not exist' in results[2].error
 
 
 def test_the_import_stays_light():

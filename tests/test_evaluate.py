@@ -207,7 +207,7 @@ def test_seen_faces_are_left_out():
     (lambda p, y: (p*np.nan, y), 'NaN'), (lambda p, y: (p*2, y), 'sums to 2'), (lambda p, y: (np.log(p), y), 'logits'),
     (lambda p, y: (p, y + 7), 'out of range'), (lambda p, y: (p, y - 9), 'out of range'),
     (lambda p, y: (p[:0], y[:0]), 'no faces'),
-    (lambda p, y: (p, y.astype(float)), 'whole numbers'), (lambda p, y: (p.astype(str), y), 'no number')])
+    (lambda p, y: (p, y.astype(float)), 'whole numbers'), (lambda p, y: (p.astype(str), y), 'not a number')])
 def test_bad_input_is_one_sentence(change, word):
     z, y = calibrated(50)
     p, y = change(soft(z), y)

@@ -36,12 +36,14 @@ def _cells(face, labels):
 def picture_rows(
     results,         # Iterable of `PictureFaces`, as `read_pictures` gives them
     labels=EMOTIONS, # Names of the probabilities, in order
+    errors=False,    # Also a column `error`, and a row for each bad file
 ):
     "Generator of rows: one for each face, one with empty cells for a picture without a face, none for a bad file."
-    empty = dict.fromkeys((*PICTURE_COLUMNS, *labels), '')
+    empty = dict.fromkeys((*PICTURE_COLUMNS, *labels, *['error']*errors), '')
     for o in results:
-        if o.error: continue
+        if o.error and not errors: continue
         row = empty | dict(file=str(o.path), face=0)
+        if o.error: row['error'] = o.error
         if not o.faces: yield row
         for i,face in enumerate(o.faces, 1): yield row | dict(face=i) | _cells(face, labels)
 
@@ -82,8 +84,8 @@ def json_writer(
     file.write('[]\n' if before == '[' else ']\n')
 
 # %% ../../nbs/inference/09_tables.ipynb #cb1abc7e
-_KINDS = dict(file='string', label='string', answer='string', face='int32', track='int32', frame='int64',
-              time='float64', uncertain='bool', mixed='bool', seen='bool')     # all others are float32
+_KINDS = dict(file='string', label='string', answer='string', error='string', face='int32', track='int32',
+              frame='int64', time='float64', uncertain='bool', mixed='bool', seen='bool')     # all others are float32
 _CASTS = dict(string=str, bool=lambda v: bool(int(v)), int32=int, int64=int, float32=float, float64=float)
 
 def _column(name, rows):
@@ -96,10 +98,11 @@ def parquet_writer(
     path,             # The file to write
     columns,          # Names, in order
     group:int=10_000, # Rows that are held before they are written
+    about=None,       # Dict of texts for the file's footer
 ):
     "For a `with` block: a function that appends an iterable of rows to a Parquet file."
     pa, pq = need('pyarrow', 'video'), need('pyarrow.parquet', 'video')
-    schema = pa.schema([(k, pa.type_for_alias(_KINDS.get(k, 'float32'))) for k in columns])
+    schema = pa.schema([(k, pa.type_for_alias(_KINDS.get(k, 'float32'))) for k in columns], about)
     with pq.ParquetWriter(path, schema) as target:
         held = []
         def flush():

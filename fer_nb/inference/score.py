@@ -228,6 +228,19 @@ def _options(options):
     return recognizer, options | dict(model=model, detector=str(Path(file).resolve()) if file else detector)
 
 # %% ../../nbs/inference/10c_score.ipynb #8f1cfe94
+def _worked(out, plan, run, retry, progress):
+    "Do what is missing; a dict for each part: its file and what is in it."
+    for o in out.glob('.*.part.*'): o.unlink(missing_ok=True)              # of a process that was killed
+    sizes, counts = plan.sizes(), [part_counts(out/_part(k)) for k in range(plan.parts)]
+    todo = [k for k,o in enumerate(counts) if not o or o['pictures'] != sizes[k] or retry and o['errors']]
+    progress(read := plan.pictures - sum(sizes[k] for k in todo), plan.pictures)
+    for k,data in run(todo) if todo else ():
+        _write(out/_part(k), data)
+        counts[k] = part_counts(out/_part(k))
+        progress(read := read + sizes[k], plan.pictures)
+    return [dict(file=_part(k)) | o for k,o in enumerate(counts)]
+
+# %% ../../nbs/inference/10c_score.ipynb #b08d13f6
 def score(
     inputs,           # Files, folders, patterns, tables (.parquet, .csv) and addresses
     out,              # Folder for the parts; created if it is not there
@@ -238,6 +251,7 @@ def score(
     crops:bool=False, # The pictures are tight crops of one face each: do not detect
     retry:bool=False, # Do those parts again that hold errors
     progress=None,    # Called with (pictures done, pictures)
+    command:str=None, # For the manifest: how it was called
     **options,        # `model`, `detector`, `flip`, ...: as for `EmotionRecognizer`
 ) -> dict:            # The manifest
     "Read all pictures into Parquet files; the same call goes on where it was interrupted."
@@ -247,20 +261,10 @@ def score(
     make_folder(out := Path(out))
     found = sources(inputs, column, os.path.realpath(out))
     plan, about = _begun(out, _job(inputs, batch, column, crops, recognizer, options), found, batch)
-    for o in out.glob('.*.part.*'): o.unlink(missing_ok=True)            # of a process that was killed
-    counts = [part_counts(out/_part(k)) for k in range(plan.parts)]
-    whole = [o is not None and o['pictures'] == n and not (retry and o['errors'])
-             for o,n in zip(counts, plan.sizes())]
-    read = sum(n for n,o in zip(plan.sizes(), whole) if o)
-    if progress: progress(read, plan.pictures)
-    todo = [k for k,o in enumerate(whole) if not o]
-    for k,data in run(dict(options=options, crops=crops, folder=about['folder']), plan, todo, seconds) if todo else ():
-        _write(out/_part(k), data)
-        counts[k] = part_counts(out/_part(k))
-        if progress: progress(read := read + counts[k]['pictures'], plan.pictures)
-    parts = [dict(file=_part(k)) | o for k,o in enumerate(counts)]
-    totals = {k: sum(o[k] for o in parts) for k in ('faces', 'errors')}
-    about |= dict(complete=True, **totals, columns=[*PICTURE_COLUMNS, *recognizer.classifier.labels, 'error'],
-                  unread=_unread(out, parts), parts=parts)
+    how = dict(options=options, crops=crops, folder=about['folder'])
+    parts = _worked(out, plan, lambda todo: run(how, plan, todo, seconds), retry, progress or (lambda done, n: None))
+    about |= dict(complete=True, command=command, faces=sum(o['faces'] for o in parts),
+                  errors=sum(o['errors'] for o in parts), unread=_unread(out, parts), parts=parts,
+                  columns=[*PICTURE_COLUMNS, *recognizer.classifier.labels, 'error'])
     _write_manifest(out, about)
     return about

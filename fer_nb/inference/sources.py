@@ -80,7 +80,8 @@ def _found(address):
         if '*' in address: found = map(fs.unstrip_protocol, sorted(fs.glob(path)))
         elif address.endswith('/') or not address.startswith('http') and fs.isdir(path):
             found = _below(address, fs, path)
-        else: found = iter([address])
+        elif address.startswith('http') or fs.exists(path): found = iter([address])
+        else: raise FileNotFoundError
         first = next(found, None)
         if first is None: raise FerError(f"{address} holds no pictures: give another address.")
         yield first

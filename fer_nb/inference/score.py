@@ -107,8 +107,8 @@ class Scorer:
     def _ready(self):
         "The process. Raises `FerError` where none starts."
         for _ in range(3):
-            if self.child and not self.child.connection.closed: return self.child
             if self.closed: break
+            if self.child and not self.child.connection.closed: return self.child
             try: self.child = Child('fer_nb.inference.score', self.how)
             except (EOFError, OSError, Late): pass
         raise FerError("No process that reads pictures can be started: the lines above say why, or memory ran out.")
@@ -128,7 +128,7 @@ class Scorer:
         some:list, # `Source`s
     ) -> bytes:    # Of a Parquet file
         "The rows of some pictures as a file, whose footer counts pictures, faces and errors."
-        n, counts, rows, self.seen = self.together, Counter(pictures=len(some)), [], 0
+        n, counts, rows = self.together, Counter(pictures=len(some)), []
         for i in range(0, len(some), n):
             for of_one in self._ask(some[i:i+n], some[i+n:i+n+8]):
                 counts.update(faces=sum(o['face'] > 0 for o in of_one), errors=bool(of_one[0]['error']))

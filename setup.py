@@ -29,6 +29,8 @@ phone = ['pillow-heif>=1', 'pillow-jxl-plugin>=1.3']
 mtcnn = ['mtcnn>=1.0', *tensorflow]
 video = ['av>=14', 'pyarrow>=15', 'matplotlib>=3.8']
 sweep = ['optuna>=4', *train]
+score = ['fsspec[http]>=2024.2', 'pyarrow>=15']
+ray = ['ray[data]>=2.40', *score]
 onnx = ['onnx>=1.16', 'onnxruntime>=1.18', 'tf2onnx>=1.16', *tensorflow]
 
 # nbdev 3 reads no settings.ini and has no nbdev_test; 2.4.14 breaks with newer execnb and fastcore.
@@ -79,6 +81,7 @@ setup(
     zip_safe=False,
     install_requires=run,
     extras_require=dict(train=train, app=app, site=site, api=api, phone=phone, mtcnn=mtcnn, video=video, sweep=sweep,
-                        onnx=onnx, dev=dev, all=[*train, *app, *api, *phone, *video, *sweep, *onnx]),
+                        score=score, ray=ray, onnx=onnx, dev=dev,
+                        all=[*train, *app, *api, *phone, *video, *sweep, *ray, *onnx]),
     entry_points={'console_scripts': ['fer-nb = fer_nb.cli.main:main'], 'nbdev': ['fer_nb = fer_nb._modidx:d']},
 )

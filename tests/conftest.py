@@ -26,8 +26,8 @@ def pytest_configure(config):
 # Under pytest-xdist the tests of a file go to one worker, those of one server too, and the longest start first.
 TOGETHER = {'test_serve': 'test_app'}
 FIRST = ('test_documents', 'test_app', 'test_site', 'test_deploy', 'test_api', 'test_train', 'test_transfer',
-         'test_video_files', 'test_cli', 'test_export', 'test_distill', 'test_lab', 'test_bench', 'test_compress',
-         'test_sweep')
+         'test_score', 'test_video_files', 'test_cli', 'test_export', 'test_distill', 'test_lab', 'test_bench',
+         'test_compress', 'test_sweep')
 
 
 def group(path): return TOGETHER.get(Path(path).stem, Path(path).stem)

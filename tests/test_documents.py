@@ -60,7 +60,7 @@ PARSED = {'fer-nb app --config FILE': "the block of settings that the page shows
 
 OUTPUTS = ('--out', '--csv', '--json', '--plot', '--parquet', '--export', '--table')
 RUNS = ('--run', '--teacher', '--begin')
-OWN = ('predict', 'plot', 'video', 'camera', 'models', 'bench', 'app', 'api')        # in processes of their own
+OWN = ('predict', 'score', 'plot', 'video', 'camera', 'models', 'bench', 'app', 'api')   # in processes of their own
 TIMEOUT = 300
 ENV = installed.environment(COLUMNS='200', CUDA_VISIBLE_DEVICES='-1', TF_CPP_MIN_LOG_LEVEL='3')
 

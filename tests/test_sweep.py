@@ -67,3 +67,25 @@ def test_wrong_settings_are_named(data, tmp_path, command):
     assert not (tmp_path/'x').exists()
     r = command('sweep', '--data', data, '--arch', 'lenet', '--over', 'rate=9', '--trials', 0, '--out', tmp_path/'x')
     assert r.returncode == 2 and 'trials is 0' in r.stderr and 'Traceback' not in r.stderr
+
+
+@pytest.mark.slow
+def test_on_ray_a_killed_trial_is_finished(data, tmp_path):
+    pytest.importorskip('ray.data')
+    import psutil
+    out = tmp_path/'s'
+    arguments = ['sweep', '--data', data, '--arch', 'lenet', '--epochs', '6', '--batch', '28', '--trials', '4',
+                 '--over', 'rate=0.0003:0.01', '--over', 'augment=none,light', '--out', out, '--ray', 'local']
+    p = subprocess.Popen([FER_NB, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline, begun = time.time() + 300, []
+        while time.time() < deadline and p.poll() is None and not begun:
+            begun = sorted(o.parent.name for o in out.glob('*/history.csv'))
+            time.sleep(.02)
+        below = psutil.Process(p.pid).children(recursive=True)
+        next(o for o in below if 'ray::_once' in ' '.join(o.cmdline())).kill()
+        told = p.communicate(timeout=600)[1]
+    finally: p.kill()
+    assert p.returncode == 0 and 'Traceback' not in told, told
+    rows = list(csv.DictReader((out/'sweep.csv').open()))
+    assert len(rows) == 4 and set(begun) <= {o['folder'] for o in rows}

@@ -133,6 +133,8 @@ def sweep(
     epochs:opt.Epochs=None, batch:opt.Batch=None, validation:opt.Validation=None, seed:opt.Seed=None,
     out:Optional[Path] = typer.Option(None, help="Folder of the sweep; runs/ARCH-sweep by default."),
     plot:Optional[Path] = typer.Option(None, help="Write a picture to this PNG file."),
+    ray:Optional[str] = typer.Option(None, help="Run a trial for each core on Ray: a cluster's HOST:PORT, auto, or "
+                                                "local."),
 ):
     "Search for better settings with Optuna; the same command goes on where it was interrupted."
     import_training()
@@ -143,7 +145,7 @@ def sweep(
     folder, space = out or Path('runs')/f'{plan.arch}-sweep', parse_space(over or ()) or None
     plan, faces = opt.with_faces(plan, data, validation)
     def say(n, of, best): stderr.print(f"trial {n + 1} of {of}" + ('' if best is None else f", best so far {best:.2%}"))
-    rows = search(plan, faces, folder, trials, space, progress=say)
+    rows = search(plan, faces, folder, trials, space, progress=say, ray=ray)
     if plot:
         with replacing(plot) as part: plot_sweep(rows).savefig(part, dpi=130, format='png')
     print(sweep_table(rows))

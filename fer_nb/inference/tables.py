@@ -32,16 +32,18 @@ def _cells(face, labels):
     cells.update(d['probabilities'], uncertain=int(d['uncertain']), mixed=int(d['mixed']))
     return cells
 
-# %% ../../nbs/inference/09_tables.ipynb #b762063b
+# %% ../../nbs/inference/09_tables.ipynb #7af07dbf
 def picture_rows(
     results,         # Iterable of `PictureFaces`, from `read_pictures`
     labels=EMOTIONS, # Names of the probabilities, in order
+    errors=False,    # Also a column `error`, and a row for each bad file
 ):
     "Generator of rows: one for each face, one with empty cells for a picture without faces, none for a bad file."
-    empty = dict.fromkeys((*PICTURE_COLUMNS, *labels), '')
+    empty = dict.fromkeys((*PICTURE_COLUMNS, *labels, *['error']*errors), '')
     for o in results:
-        if o.error: continue
+        if o.error and not errors: continue
         row = empty | dict(file=str(o.path), face=0)
+        if o.error: row['error'] = o.error
         if not o.faces: yield row
         for i,face in enumerate(o.faces, 1): yield row | dict(face=i) | _cells(face, labels)
 
@@ -81,9 +83,9 @@ def json_writer(
     yield write
     file.write('[]\n' if before == '[' else ']\n')
 
-# %% ../../nbs/inference/09_tables.ipynb #cb1abc7e
-_KINDS = dict(file='string', label='string', answer='string', face='int32', track='int32', frame='int64',
-              time='float64', uncertain='bool', mixed='bool', seen='bool')     # all others are float32
+# %% ../../nbs/inference/09_tables.ipynb #ffdf0d2f
+_KINDS = dict(file='string', label='string', answer='string', error='string', face='int32', track='int32',
+              frame='int64', time='float64', uncertain='bool', mixed='bool', seen='bool')     # all others are float32
 _CASTS = dict(string=str, bool=lambda v: bool(int(v)), int32=int, int64=int, float32=float, float64=float)
 
 def _column(name, rows):
@@ -96,10 +98,11 @@ def parquet_writer(
     path,             # The file to write
     columns,          # Names, in order
     group:int=10_000, # Number of rows to collect before writing
+    about=None,       # Dict of texts for the file's footer
 ):
     "A context manager: yields a function that appends an iterable of rows to a Parquet file."
     pa, pq = need('pyarrow', 'video'), need('pyarrow.parquet', 'video')
-    schema = pa.schema([(k, pa.type_for_alias(_KINDS.get(k, 'float32'))) for k in columns])
+    schema = pa.schema([(k, pa.type_for_alias(_KINDS.get(k, 'float32'))) for k in columns], about)
     with pq.ParquetWriter(path, schema) as target:
         held = []
         def flush():

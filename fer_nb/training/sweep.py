@@ -10,12 +10,15 @@ import csv
 import hashlib
 import inspect
 import json
+import time
 from dataclasses import asdict, fields, replace
+from itertools import count
 from pathlib import Path
 
 import keras
 
 from ..core import FerError, need, replacing
+from ..inference.cluster import connected
 from .augment import AUGMENTS
 from .models import ARCHITECTURES
 from .recipes import Recipe
@@ -98,11 +101,27 @@ def _run_trial(trial, recipe, space, faces, folder, verbose):
     if watch.stopped: raise need('optuna', 'sweep').TrialPruned()
     return best
 
-# %% ../../nbs/training/20_sweep.ipynb #63daac0f
-def _study(folder, settings):
-    "Optuna's study in `folder`, new or resumed. Raises `FerError` if the folder holds another sweep."
+# %% ../../nbs/training/20_sweep.ipynb #ec8b175f
+def _opened(folder, settings, n=None):
+    "Optuna's study in `folder` for one process; `n` seeds its draws, by default the number of finished trials."
     optuna = need('optuna', 'sweep')
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    journal = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder/'trials.log')))
+    if n is None: n = sum(o.state.is_finished() for o in journal.get_all_trials(0)) if journal.get_all_studies() else 0
+    seed, warmup = settings['recipe']['seed'] + n, max(2, settings['recipe']['epochs']//4)
+    return optuna.create_study(storage=journal, study_name='fer_nb', direction='maximize', load_if_exists=True,
+                               sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=8, constant_liar=True),
+                               pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=warmup))
+
+def _put_back(study, whose=lambda trial: True):
+    "Trials that nobody works on any more go to the head of the queue."
+    for o in study.trials:
+        if o.state.name == 'RUNNING' and whose(o):
+            study.tell(o.number, state=need('optuna', 'sweep').trial.TrialState.FAIL)
+            if o.params: study.enqueue_trial(o.params, skip_if_exists=False)
+
+def _study(folder, settings):
+    "The study, new or gone on with. Raises `FerError` if the folder holds another sweep."
     folder.mkdir(parents=True, exist_ok=True)
     note, text = folder/'sweep.json', json.dumps(settings, indent=1)
     if note.is_file():
@@ -111,15 +130,7 @@ def _study(folder, settings):
             raise FerError(f"{folder} holds another sweep ({', '.join(differ)} differ): "
                            "give another folder, or delete this one.")
     with replacing(note) as part: part.write_text(text)
-    journal = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder/'trials.log')))
-    n = sum(o.state.is_finished() for o in journal.get_all_trials(0)) if journal.get_all_studies() else 0
-    seed, warmup = settings['recipe']['seed'] + n, max(2, settings['recipe']['epochs']//4)
-    study = optuna.create_study(storage=journal, study_name='fer_nb', direction='maximize', load_if_exists=True,
-                                sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=8),
-                                pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=warmup))
-    for o in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
-        study.tell(o.number, state=optuna.trial.TrialState.FAIL)
-        study.enqueue_trial(o.params, skip_if_exists=False)
+    _put_back(study := _opened(folder, settings))
     return study
 
 # %% ../../nbs/training/20_sweep.ipynb #16f41a74
@@ -137,7 +148,38 @@ def _write_table(path, rows):
         table.writeheader()
         table.writerows(rows)
 
-# %% ../../nbs/training/20_sweep.ipynb #2d2e505d
+# %% ../../nbs/training/20_sweep.ipynb #41bc51d7
+def _once(folder, settings, recipe, faces, task):
+    "One trial in a process of its own, which knows of the others by the journal."
+    study, space = _opened(folder, settings, task), settings['space']
+    def run(trial):
+        trial.set_user_attr('task', task)
+        _drawn(trial, space)
+        if any(o.state.name == 'RUNNING' and o.number < trial.number and o.params == trial.params
+               for o in study.get_trials()):
+            time.sleep(1)
+            return float('nan')                                # these settings are being tried: draw again
+        return _run_trial(trial, recipe, space, faces, folder, 0)
+    study.optimize(run, n_trials=1)
+
+def _spread(address, study, settings, folder, recipe, faces, trials, done):
+    "Trials on Ray until `done()` says that there are enough. What a process that dies was working on is put back."
+    with connected(address) as ray:
+        remote, data = ray.remote(num_cpus=1, max_retries=0)(_once), ray.put(faces)
+        running, tasks, died = {}, count(len(study.trials)), 0
+        while (n := done()) < trials:
+            while len(running) < min(int(ray.cluster_resources()['CPU']), trials - n):
+                task = next(tasks)
+                running[remote.remote(folder, settings, recipe, data, task)] = task
+            (first, *_), _ = ray.wait(list(running))
+            mine = running.pop(first)
+            try: ray.get(first)
+            except ray.exceptions.RayTaskError as e: raise e.cause from None
+            except ray.exceptions.RayError as e:
+                if (died := died + 1) > 3: raise FerError(f"Trials on Ray end their processes: {e}") from None
+                _put_back(study, lambda trial, mine=mine: trial.user_attrs.get('task') == mine)
+
+# %% ../../nbs/training/20_sweep.ipynb #6b376b18
 def sweep(
     recipe:Recipe,   # Recipe of every trial, except for the settings that are searched
     faces,           # Faces with a split `train` and the recipe's validation split
@@ -146,18 +188,22 @@ def sweep(
     space:dict=None, # Settings with their ranges or lists; by default those of `SPACE` that the network has
     progress=None,   # Called with (trials done, trials, best accuracy so far or None)
     verbose=0,       # Keras's verbosity, for each trial
+    ray:str=None,    # HOST:PORT of a cluster, auto or local: one trial at a time on each of its cores
 ) -> list:           # Rows for `sweep_table`
     "Search for the settings with the best validation accuracy; after an interruption, the same call resumes."
     options = inspect.signature(ARCHITECTURES[recipe.arch]).parameters
     folder, space = Path(folder), space or {k: v for k,v in SPACE.items() if k in options or k in ('rate', 'augment')}
     if trials < 1: raise FerError(f"trials is {trials}: it must be 1 or more.")
     _check_space(space, recipe)
-    study = _study(folder, dict(recipe=asdict(recipe), space=space, data=faces.counts()))
-    finished = lambda: [o for o in study.trials if o.state.name in ('COMPLETE', 'PRUNED')]
-    while (n := len(finished())) < trials:
-        if progress: progress(n, trials, max((o.user_attrs['accuracy'] for o in finished()), default=None))
+    study = _study(folder, settings := dict(recipe=asdict(recipe), space=space, data=faces.counts()))
+    def done():
+        "The number of finished trials, which is told and written down."
+        if rows := _rows(study): _write_table(folder/'sweep.csv', rows)
+        if progress and len(rows) < trials: progress(len(rows), trials, rows[0]['accuracy'] if rows else None)
+        return len(rows)
+    if ray: _spread(ray, study, settings, folder.resolve(), recipe, faces, trials, done)
+    while done() < trials:
         study.optimize(lambda t: _run_trial(t, recipe, space, faces, folder, verbose), n_trials=1)
-        _write_table(folder/'sweep.csv', _rows(study))
     return _rows(study)
 
 # %% ../../nbs/training/20_sweep.ipynb #752655ca

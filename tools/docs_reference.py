@@ -138,8 +138,9 @@ def entry(o, index=True, depth=0, prefix=''):
     if kind in ('function', 'class', 'data'): options.append(f':module: {o.module}')
     body = [_text(o.doc)]
     body.append('\n'.join(f':param {name}: {_text(text)}' for name,_,text in o.params))
-    body.append('\n'.join(f':param {m.name}: {_text(m.doc)}\n:type {m.name}: {m.value}'
-                          for m in o.inner if m.kind == 'attribute'))
+    fields = [m for m in o.inner if m.kind == 'attribute']
+    body.append('\n'.join(f':param {m.name}: {_text(m.doc)}\n:type {m.name}: {m.value.replace("fer_nb.", "~fer_nb.")}'
+                          for m in fields))
     body += [entry(m, index, depth + 1) for m in o.inner if m.kind != 'attribute']
     head = f'{fence}{{py:{kind}}} {o.name}{o.signature}'
     return '\n'.join([head, *filter(None, options), '', '\n\n'.join(filter(None, body)), fence])

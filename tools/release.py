@@ -42,6 +42,8 @@ def changelog():
     text = read('CHANGELOG.md')
     left = re.search(r'^## Unreleased\n(.*?)(?=^## |\Z)', text, re.M | re.S)
     if left and left[1].strip():
+        if re.search(rf'^## \[?{re.escape(VERSION)}\b', text, re.M):
+            return f"CHANGELOG.md has {VERSION} already, and lines under Unreleased: raise the version in settings.ini."
         return f"CHANGELOG.md has lines under Unreleased: name that section {VERSION} ({date.today()})."
     if not re.search(rf'^## \[?{re.escape(VERSION)}\]?.*\d{{4}}-\d\d-\d\d', text, re.M):
         return f"CHANGELOG.md has no section {VERSION} with its date: add `## {VERSION} ({date.today()})`."

@@ -7,7 +7,6 @@ from pathlib import Path
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from furo.navigation import get_navigation_tree
-from sphinx.environment.adapters.toctree import global_toctree_for_doc
 
 PAGES = json.loads((Path(os.environ['FER_NB_DOCS'])/'pages.json').read_text(encoding='utf-8'))
 
@@ -53,9 +52,9 @@ def edit_link(app, pagename, templatename, context, doctree):
 def navigation(app, pagename, templatename, context, doctree):
     "The sidebar, computed once: furo would resolve the same tree of all pages again on each of them."
     if not hasattr(app, 'sidebar'):
-        tree = global_toctree_for_doc(app.env, 'index', app.builder, tags=app.tags, collapse=False, titles_only=True,
-                                      maxdepth=-1, includehidden=True)
-        app.sidebar = get_navigation_tree(app.builder.render_partial(tree)['fragment'])
+        everything = dict(collapse=False, titles_only=True, maxdepth=-1, includehidden=True)
+        tree = app.builder._get_local_toctree('index', **everything)
+        app.sidebar = get_navigation_tree(tree)
         app.above = {o: p for p, found in app.env.toctree_includes.items() for o in found}
     up, here, text = '../'*pagename.count('/'), pagename, app.sidebar
     text = re.sub(r'href="(?!#|\w+:)', f'href="{up}', text)
@@ -90,7 +89,8 @@ def autolink(app, doctree, docname):
 
 def setup(app):
     def visit(self, node):
-        self.body.append(tex2mathml(node.astext(), as_block=isinstance(node, nodes.math_block)))
+        formula = tex2mathml(node.astext())         # browsers draw MathML; MathJax would come from another host
+        self.body.append(f'<p class="formula">{formula}</p>' if isinstance(node, nodes.math_block) else formula)
         raise nodes.SkipNode
     app.add_html_math_renderer('mathml', inline_renderers=(visit, None), block_renderers=(visit, None))
     app.connect('html-page-context', edit_link)

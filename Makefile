@@ -4,7 +4,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 PACKAGING := setup.py settings.ini pyproject.toml
 .DEFAULT_GOAL := help
-.PHONY: help demo site test test-all notebooks export lab hooks clean
+.PHONY: help demo site docs release test test-all notebooks export lab hooks clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -14,6 +14,12 @@ demo: .venv/.run ## serve the dashboard and print its address; another port: mak
 
 site: .venv/.run ## write the page without a server into site/, which any static host serves; another folder: make site OUT=public
 	@.venv/bin/fer-nb site $(or $(OUT),site)
+
+docs: .venv/.dev ## build the documentation into _docs/; with the page that make site left, if any; another folder: make docs OUT=public
+	@$(PY) tools/docs.py $(OUT)
+
+release: .venv/.dev ## is everything ready for a release? says what is missing; changes and publishes nothing
+	@$(PY) tools/release.py $(CHECKS)
 
 test: .venv/.dev ## all tests; one of them: make test STEPS="readme pytest"
 	@$(PY) tools/test.py $(STEPS)

@@ -33,11 +33,14 @@ score = ['fsspec[http]>=2024.2', 'pyarrow>=15']
 ray = ['ray[data]>=2.40', *score]
 onnx = ['onnx>=1.16', 'onnxruntime>=1.18', 'tf2onnx>=1.16', *tensorflow]
 
+# Builds the documentation: tools/docs.py. Sphinx 8.1 is the last one for Python 3.10.
+docs = ['sphinx>=8.1,<10', 'myst-nb>=1.2', 'furo>=2024.8', 'sphinx-copybutton>=0.5', 'matplotlib>=3.8', 'seaborn>=0.13']
+
 # nbdev 3 reads no settings.ini and has no nbdev_test; 2.4.14 breaks with newer execnb and fastcore.
 dev = ['nbdev>=2.4.14,<3', 'execnb<0.2', 'fastcore<2', 'jupyterlab>=4.2', 'jupytext>=1.16', 'nbclient>=0.10',
        'nbconvert>=7.16', 'ipykernel>=6.29', 'pytest>=8', 'pytest-xdist>=3.7', 'build>=1.2',
        'scikit-image>=0.22', 'playwright>=1.45', 'import-linter>=2.3,<3',
-       'ruff>=0.17,<0.18']  # ruff's rules change with its second number
+       'ruff>=0.17,<0.18', *docs]  # ruff's rules change with its second number
 
 # The models and the page stand at the top of the checkout, and inside the package in a wheel: fer_nb.core.models_dir()
 # and fer_nb.apps.serve.page() know both.
@@ -81,7 +84,7 @@ setup(
     zip_safe=False,
     install_requires=run,
     extras_require=dict(train=train, app=app, site=site, api=api, phone=phone, mtcnn=mtcnn, video=video, sweep=sweep,
-                        score=score, ray=ray, onnx=onnx, dev=dev,
+                        score=score, ray=ray, onnx=onnx, docs=docs, dev=dev,
                         all=[*train, *app, *api, *phone, *video, *sweep, *ray, *onnx]),
     entry_points={'console_scripts': ['fer-nb = fer_nb.cli.main:main'], 'nbdev': ['fer_nb = fer_nb._modidx:d']},
 )

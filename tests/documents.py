@@ -98,10 +98,14 @@ def of_package():
 
 
 def everything():
-    "All steps, document by document. README.md is written from nbs/index.ipynb: what both show is README's."
+    """All steps, document by document. README.md is written from nbs/index.ipynb: what both show is README's. Of
+    the pages in docs/, what no other document shows."""
     readme = of_file('README.md')
     known = {(o.kind, o.text) for o in readme}
     index = [o for o in of_file('nbs/index.ipynb') if (o.kind, o.text) not in known]
     notebooks = [str(o) for o in common.notebooks() if o.name != 'index.ipynb']
-    others = (step for name in ('CONTRIBUTING.md', *notebooks) for step in of_file(name))
+    others = [step for name in ('CONTRIBUTING.md', *notebooks) for step in of_file(name)]
+    printed = {o.text for o in [*readme, *others]}
+    pages = (o.relative_to(ROOT).as_posix() for o in sorted((ROOT/'docs').rglob('*.md')))
+    others += [o for name in pages for o in of_file(name) if o.text not in printed]
     return [*of_help(), *of_package(), *readme, *index, *others]

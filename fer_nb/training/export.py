@@ -130,7 +130,9 @@ def _description(info):
     origin, taught = info.get('started_from', {}), info.get('distillation')
     kinds = dict(model='', run='the run ', weights='')
     begun = next((said + origin[k] for k,said in kinds.items() if origin.get(k, 'none') != 'none'), None)
-    how = f"taught by {len(taught['teachers'])} networks and the labels of" if taught else 'trained on'
+    teachers = len(taught['teachers']) if taught else 0
+    several = 'another network' if teachers == 1 else f'{teachers} networks'
+    how = f"taught by {several} and the labels of" if teachers else 'trained on'
     if mean := info.get('averaged'):
         how = f"with the mean weights of the runs {', '.join(o['run'] for o in mean)}, which learned from"
     return f"{info['recipe']['arch']}{f', started from {begun},' if begun else ''} {how} {info['data']['origin']}."

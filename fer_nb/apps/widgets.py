@@ -145,11 +145,11 @@ class CameraWidget(_View):
         if not 64*64 <= height*width <= _MOST_PIXELS:
             raise FerError(f"A camera frame has {width}x{height} pixels: "
                            "choose a camera or a setting of 64x64 to 1920x1080.")
-        if now < self.stream.tracker.last: self.stream.tracker.reset()
+        if now < self.stream.tracker.last: self.stream.reset()
         return dict(faces=_told(self.stream(frame, now)), width=width, height=height), []
 
     def _reset(self, content, buffers):
-        self.stream.tracker.reset()
+        self.stream.reset()
         return {}, []
 
 # %% ../../nbs/apps/00_widgets.ipynb #8431706e

@@ -18,12 +18,12 @@ from ..inference.embed import THRESHOLD
 from .base import app, load_faces, progress, stderr, stdout
 
 # %% ../../nbs/cli/06d_people.ipynb #e88dabf7
-people_app = typer.Typer(help="Enrol people who consent, and see, export and forget them.", no_args_is_help=True)
+people_app = typer.Typer(help="Enrol people who consent, and see, export and forget them. FER_NB_PEOPLE_WEIGHTS names "
+                              "the ONNX file of another network than SFace.", no_args_is_help=True)
 app.add_typer(people_app, name='people')
 
 _FILE = typer.Option(Path('people.db'), '--gallery', help="The gallery, an SQLite file. FER_NB_PASSPHRASE encrypts a "
                                                            "new one, and opens one that is encrypted.")
-_WEIGHTS = typer.Option(None, help="ONNX file of another network that OpenCV's FaceRecognizerSF reads; else SFace.")
 
 @people_app.command('fetch')
 def fetch_people():
@@ -62,7 +62,6 @@ def add(
                                                   "default.", show_default=False),
     camera:Optional[str] = typer.Option(None, help="Number or path of a camera to look into instead of photos."),
     keep:bool = typer.Option(False, '--keep-photos', help="Keep the aligned faces in the gallery, too."),
-    weights:Optional[Path] = _WEIGHTS,
 ):
     "Enrol somebody by photos or the camera, or add photos of somebody who is enrolled."
     from fer_nb.inference.batch import picture_files
@@ -74,7 +73,7 @@ def add(
     if bool(photos) == bool(camera): raise FerError("Give photos of the person, or --camera 0: one of the two.")
     given = Consent.given(consent, until) if consent is not None else None
     if until and not consent: raise FerError("--until is the end of a consent: name who gives it with --consent.")
-    embedder, looks = Embedder(weights), _looks(camera) if camera else picture_files(photos)
+    embedder, looks = Embedder(), _looks(camera) if camera else picture_files(photos)
     new = not gallery.exists()
     try:
         with Gallery(gallery, create=True) as file:
@@ -207,12 +206,11 @@ def _tell(what, pairs, found, of):
 def measure(
     data:Path = typer.Argument(help="A folder with a folder for each person, or FER-2013.", show_default=False),
     most:int = typer.Option(3000, help="Pictures at most, of FER-2013 in each split."),
-    weights:Optional[Path] = _WEIGHTS,
 ):
     "How often strangers are taken for one person, and a person is missed, on pictures of your own."
     from fer_nb.inference.embed import Embedder
     from fer_nb.inference.verify import count_pairs, person_files
-    embedder = Embedder(weights)
+    embedder = Embedder()
     if data.is_dir() and not any(data.glob('[Tt]rain*')):
         files = person_files(data)[:most]
         rows, faces, places = _embedded([o for _,o in files], embedder)

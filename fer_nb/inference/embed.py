@@ -7,6 +7,7 @@ __all__ = ['SIDE', 'POINTS', 'THRESHOLD', 'align_face', 'Embedder', 'similarity'
 
 # %% ../../nbs/inference/11_embed.ipynb #e1bde119
 import hashlib
+import os
 from pathlib import Path
 
 import cv2
@@ -51,9 +52,11 @@ def _from_large(image, move, middle, shrink):
 class Embedder:
     "Maps aligned faces to vectors of length 1."
     def __init__(self,
-        weights=None, # Path of an ONNX file that OpenCV's FaceRecognizerSF reads; None is SFace, as fetched
+        weights=None, # Path of an ONNX file that OpenCV's FaceRecognizerSF reads; None is the environment's
+                      # FER_NB_PEOPLE_WEIGHTS, else SFace, as fetched
     ):
-        self.path = Path(weights) if weights is not None else find('sface')
+        weights = weights or os.environ.get('FER_NB_PEOPLE_WEIGHTS')
+        self.path = Path(weights) if weights else find('sface')
         if self.path is None:
             raise FerError("The network that tells persons apart is not on this machine: fer-nb people fetch downloads "
                            "it (11 MB).")
@@ -85,7 +88,7 @@ class Embedder:
         return twin
 
 # %% ../../nbs/inference/11_embed.ipynb #e394f57f
-THRESHOLD = .45     # Cosine
+THRESHOLD = .53     # Cosine
 
 def similarity(
     one:np.ndarray,   # (N, size) of length 1, or one vector

@@ -58,7 +58,7 @@ def count_pairs(
     persons = np.arange(len(embeddings)) if persons is None else np.unique(persons, return_inverse=True)[1]
     same, different = np.zeros((2, _STEPS), np.int64)
     for i in range(len(embeddings) - 1):
-        twin, one = thumbs[i+1:]@thumbs[i] > .97, persons[i+1:] == persons[i]
+        twin, one = thumbs[i+1:]@thumbs[i] > .85, persons[i+1:] == persons[i]
         bins, copies = _bin(embeddings[i+1:]@embeddings[i]), copies + int(twin.sum())
         same += np.bincount(bins[one & ~twin], minlength=_STEPS)
         different += np.bincount(bins[~one & ~twin], minlength=_STEPS)

@@ -406,6 +406,35 @@ def test_the_network_needs_a_key_where_people_are_recognised(command, enrolled):
     assert done.returncode == 2 and '--keys' in done.stderr
 
 
+# -- On the dashboard
+
+
+def test_a_visitor_names_a_face_until_the_page_is_closed(chromium, there, network):
+    pytest.importorskip('voila')
+    import pages
+    from playwright.sync_api import expect
+
+    from fer_nb.apps.serve import start
+    with start(port=0) as server:
+        site = pages.Site(chromium, server.url)
+        site.add(there/'eileen.png')
+        card = site.wait('eileen.png')
+        expect(card.locator('.box .chip')).not_to_contain_text('unknown')
+        card.locator('summary', has_text='Name this face').click()
+        card.locator('input[type=text]').fill('Eileen')
+        card.locator('.naming input[type=checkbox]').check()
+        card.locator('button', has_text='Recognise').click()
+        expect(card.locator('.box .chip')).to_contain_text('Eileen: happy', timeout=pages.SLOW)
+        site.page.screenshot(path=pages.OUTPUT/'people.png', full_page=True)
+        other = pages.Site(chromium, server.url)                       # somebody else's page knows nobody
+        other.add(there/'eileen.png')
+        expect(other.wait('eileen.png').locator('.box .chip')).not_to_contain_text('Eileen')
+        site.page.click('role=button[name="Forget Eileen"]')
+        expect(card.locator('.box .chip')).not_to_contain_text('Eileen', timeout=pages.SLOW)
+        assert not site.errors + other.errors
+        for o in site, other: o.context.close()
+
+
 # -- SFace
 
 

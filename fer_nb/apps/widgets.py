@@ -104,7 +104,7 @@ class PhotoWidget(_View):
     def use(self, recognizer):
         "Read with another recogniser from now on; photos that are on the page are read again."
         self.recognizer = recognizer
-        recognizer.people = self.gallery.people or recognizer.people
+        if self.gallery.people: recognizer.people = self.gallery.people if self.gallery.shown else None
         with self.hold_sync(): self.emotions, self.model = emotions_of(recognizer.classifier.labels), _name(recognizer)
 
     def _photo(self, content, buffers):

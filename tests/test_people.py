@@ -353,7 +353,7 @@ def test_a_webhook_is_signed(command, enrolled, film, monkeypatch):
         def log_message(self, *_): pass
     with HTTPServer(('127.0.0.1', 0), Door) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        words = ('camera', '--device', film, '--no-window', '--people', 'people.db', '--on',
+        words = ('camera', '--device', film, '--no-window', '--no-mirror', '--people', 'people.db', '--on',
                  f'eileen: http://127.0.0.1:{server.server_port}/door')
         monkeypatch.delenv('FER_NB_SECRET', raising=False)
         assert 'FER_NB_SECRET' in command(*words, cwd=enrolled).stderr and not got

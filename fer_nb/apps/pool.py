@@ -14,6 +14,7 @@ from collections import deque
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from struct import error as StructError
 from struct import unpack_from
 
@@ -25,6 +26,7 @@ from ..inference.child import Child, Late, answer_tasks
 from ..inference.detectors import resolve
 from ..inference.draw import draw_faces
 from ..inference.image import open_image, what_is
+from ..inference.people import as_people
 from ..inference.recognize import EmotionRecognizer
 from ..inference.zoo import DEFAULT, list_models, load_model
 
@@ -127,15 +129,16 @@ def read_task(
 # %% ../../nbs/apps/04_pool.ipynb #8147c268
 class _Reader:
     "The recognisers of a process; each model is loaded once."
-    def __init__(self, models, detector, pixels):
+    def __init__(self, models, detector, pixels, people=None):
         self.models, self.detector, self.pixels, self.loaded = models, detector, pixels, {}
+        self.people = as_people(people)
 
     def __call__(self, data, name, options):
         options = Options(**options)
         path = self.models[options.model or next(iter(self.models))]
         if path not in self.loaded: self.loaded[path] = load_model(path)
         recognizer = EmotionRecognizer(self.loaded[path], self.detector, options.min_face, threshold=options.threshold,
-                                       align=options.align)
+                                       align=options.align, people=self.people)
         begin = time.perf_counter()
         status, answer = read_task(recognizer, data, name, options, self.pixels)
         return status, answer, 1000*(time.perf_counter() - begin)
@@ -247,6 +250,7 @@ class Pool:
         wait:float=.25,     # Seconds that a request may have to wait; beyond, only one waits for each process
         pixels:int=5*10**7, # Larger pictures are refused
         detector:str='auto',
+        people=None,        # Path of a gallery: its people are named
     ):
         workers = cores() if workers is None else workers
         if workers < 1 or queue < 0 or pixels < 1 or not wait >= 0:
@@ -255,7 +259,8 @@ class Pool:
         self.longest = wait
         self.detector, self.cards = resolve(detector)[0], _cards(models)
         paths = {k: str(o.model_path.resolve()) for k,o in self.cards.items()}
-        how = dict(models=paths, detector=detector, pixels=pixels)
+        how = dict(models=paths, detector=detector, pixels=pixels, people=people and str(Path(people).resolve()))
+        if people: as_people(people).gallery.close()          # what is wrong with it is said here
         self.workers, self.places, self.pixels, self.taken = workers, workers*(1 + queue), pixels, 0
         self._crew = _Crew(lambda: _Process(how, pixels), workers)
 

@@ -21,6 +21,7 @@ from ..inference.draw import draw_faces
 from ..inference.image import open_image
 from ..inference.recognize import EmotionRecognizer
 from ..video.track import FaceStream
+from .enrol import PageGallery
 from .page import emotions_of, model_choices, page_script, page_style, shown_card
 
 anywidget, traitlets = need('anywidget', 'app'), need('traitlets', 'app')
@@ -87,16 +88,23 @@ def _least(recognizer, image, content):
 
 class PhotoWidget(_View):
     "Drop, choose or paste photos; see each face boxed, numbered and read; download CSV, JSON and annotated PNG."
+    able = traitlets.Bool().tag(sync=True)            # Whether faces can be named here
+    enrolled = traitlets.List().tag(sync=True)        # [{name, photos}]
+
     def __init__(self,
         recognizer=None, # An `EmotionRecognizer`; None makes the default one
     ):
         super().__init__('photo')
-        self._handlers = dict(photo=self._photo, annotate=self._annotate, sample=self._sample)
+        self._handlers = dict(photo=self._photo, annotate=self._annotate, sample=self._sample, enrol=self._enrol,
+                              forget=self._forget)
+        self.gallery = PageGallery()
+        self.able = self.gallery.able
         self.use(recognizer or EmotionRecognizer())
 
     def use(self, recognizer):
         "Read with another recogniser from now on; photos that are on the page are read again."
         self.recognizer = recognizer
+        if self.gallery.people: recognizer.people = self.gallery.people if self.gallery.shown else None
         with self.hold_sync(): self.emotions, self.model = emotions_of(recognizer.classifier.labels), _name(recognizer)
 
     def _photo(self, content, buffers):
@@ -112,6 +120,23 @@ class PhotoWidget(_View):
         image = open_image(_one(buffers), str(content.get('name') or 'the picture'))
         faces = self.recognizer(image, min_face=_least(self.recognizer, image, content))
         return {}, [cv2.imencode('.png', draw_faces(image, faces, numbered=True))[1].tobytes()]
+
+    def _enrol(self, content, buffers):
+        image = open_image(_one(buffers), str(content.get('name') or 'the picture'))
+        faces, i = self.recognizer(image, min_face=_least(self.recognizer, image, content)), content.get('face')
+        if not isinstance(i, int) or not 0 <= i < len(faces):
+            raise FerError("This face is no longer found in the picture: reload the page.")
+        self.gallery.enrol(str(content.get('person') or ''), image, faces[i], content.get('agreed'))
+        return self._named()
+
+    def _forget(self, content, buffers):
+        self.gallery.forget(str(content.get('person') or ''))
+        return self._named()
+
+    def _named(self):
+        self.use(self.recognizer)
+        self.enrolled = self.gallery.shown
+        return {}, []
 
     def _sample(self, content, buffers):
         return {'name': 'sample.jpg'}, [static_file('sample.jpg').read_bytes()]
@@ -133,7 +158,7 @@ class CameraWidget(_View):
 
     def use(self, recognizer):
         "Read with another recogniser from the next frame on; faces are numbered afresh."
-        self.stream = FaceStream(recognizer, self._smooth)
+        self.recognizer, self.stream = recognizer, FaceStream(recognizer, self._smooth)
         with self.hold_sync(): self.emotions, self.model = emotions_of(recognizer.classifier.labels), _name(recognizer)
 
     def _frame(self, content, buffers):
@@ -145,11 +170,11 @@ class CameraWidget(_View):
         if not 64*64 <= height*width <= _MOST_PIXELS:
             raise FerError(f"A camera frame has {width}x{height} pixels: "
                            "choose a camera or a setting of 64x64 to 1920x1080.")
-        if now < self.stream.tracker.last: self.stream.tracker.reset()
+        if now < self.stream.tracker.last: self.stream.reset()
         return dict(faces=_told(self.stream(frame, now)), width=width, height=height), []
 
     def _reset(self, content, buffers):
-        self.stream.tracker.reset()
+        self.stream.reset()
         return {}, []
 
 # %% ../../nbs/apps/00_widgets.ipynb #8431706e
@@ -193,6 +218,7 @@ class Dashboard(_View):
         super().__init__('shell', models=choices, model=name, emotions=emotions, **parts)
         self._detector, self._loaded = detector, {name: recognizer}
         self.observe(self._choose, 'model')
+        self.photo.observe(lambda change: self.camera.use(self.photo.recognizer), 'enrolled')
 
     def _choose(self, change):
         name = change['new']

@@ -11,8 +11,8 @@ from typing import List, Optional
 
 import typer
 
-from ..core import need
-from .base import DETECTOR, app
+from ..core import FerError, need
+from .base import DETECTOR, PEOPLE, app
 
 # %% ../../nbs/cli/06c_api.ipynb #7e6c77a4
 @app.command()
@@ -26,6 +26,7 @@ def api(
     queue:int = typer.Option(8, help="Requests that may wait for each process; more get 429 at once."),
     max_wait:float = typer.Option(.25, help="Seconds that a request may have to wait; where it would be more, it "
                                            "gets 429 at once."),
+    people:Optional[Path] = typer.Option(None, help=PEOPLE),
     keys:Optional[Path] = typer.Option(None, help="File with a key on each line; requests must send one."),
     max_bytes:float = typer.Option(32e6, help="Bytes in the body of a request."),
     max_pixels:int = typer.Option(5*10**7, help="Pixels of a picture."),
@@ -37,7 +38,10 @@ def api(
     "Serve faces over HTTP: POST a picture to /v1/faces; /docs explains the rest."
     for module in 'fastapi', 'uvicorn', 'python_multipart', 'prometheus_client': need(module, 'api')
     from fer_nb.apps.api import launch_api
+    from fer_nb.apps.serve import LOCAL
     from fer_nb.apps.service import Limits
+    if people and not keys and host not in LOCAL:
+        raise FerError("With --people and the network let in, --keys is needed: nobody may be recognised by strangers.")
     limits = Limits(int(max_bytes), max_pictures, seconds)
     launch_api(host, port, model, limits, keys, root_path, drain, workers=workers, queue=queue, wait=max_wait,
-               pixels=max_pixels, detector=detector)
+               pixels=max_pixels, detector=detector, people=people)

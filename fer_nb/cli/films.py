@@ -11,7 +11,7 @@ import sys
 import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Optional
+from typing import List, Optional
 
 import typer
 from rich.live import Live
@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ..core import FerError
-from .base import ALIGN, DETECTOR, MODEL, SHAPE, app, stderr, stdout
+from .base import ALIGN, DETECTOR, MODEL, PEOPLE, SHAPE, app, stderr, stdout
 
 # %% ../../nbs/cli/02_films.ipynb #a7fad045
 def _numbers(text, n, what):
@@ -46,10 +46,12 @@ def _when(seconds):
 
 def _track_table(found):
     "A line for each face: when it was in sight, and its most frequent answers."
-    table = Table('face', 'from', 'to', 'frames', 'answers', box=None, pad_edge=False)
+    named = any('person' in t for t in found['tracks'])
+    table = Table('face', *['person']*named, 'from', 'to', 'frames', 'answers', box=None, pad_edge=False)
     for t in sorted(found['tracks'], key=lambda t: -t['frames'])[:20]:
         said = ', '.join(f'{k} {v:.0%}' for k,v in sorted(t['answers'].items(), key=lambda o: -o[1])[:3])
-        table.add_row(str(t['track']), _when(t['first']), _when(t['last']), f"{t['frames']:,}", said)
+        who = [t.get('person', '')]*named
+        table.add_row(str(t['track']), *who, _when(t['first']), _when(t['last']), f"{t['frames']:,}", said)
     return table
 
 # %% ../../nbs/cli/02_films.ipynb #7d9aad94
@@ -67,13 +69,13 @@ def _film_bar():
     columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), pace, TimeRemainingColumn()
     return Progress(*columns, console=stderr, transient=True, disable=not sys.stderr.isatty())
 
-def _print_rows(video, labels, **how):
+def _print_rows(video, stream, **how):
     "The table on the terminal, row by row as it comes."
-    from fer_nb.inference.tables import FILM_COLUMNS, csv_writer, film_rows
+    from fer_nb.inference.tables import FILM_COLUMNS, columns_of, csv_writer, film_rows
     from fer_nb.video.faces import video_faces
-    write = csv_writer(sys.stdout, (*FILM_COLUMNS, *labels))
-    for frame in video_faces(video, **how):
-        write(film_rows([frame], labels))
+    write = csv_writer(sys.stdout, columns_of(FILM_COLUMNS, stream.recognizer))
+    for frame in video_faces(video, stream, **how):
+        write(film_rows([frame], stream.recognizer.classifier.labels))
         sys.stdout.flush()
 
 def _read_film(film, stream, outputs, shape, **how):
@@ -108,19 +110,20 @@ def video(
     smooth:float = typer.Option(.4, help="Seconds over which a face's shares are averaged; 0 not at all."),
     align:bool = typer.Option(True, '--align/--no-align', help=ALIGN),
     shape:str = typer.Option('rectangle', help=SHAPE),
+    people:Optional[Path] = typer.Option(None, help=PEOPLE),
 ):
     "Read the faces of a film, every frame; the same command goes on where it was interrupted."
     from fer_nb.inference.draw import check_shape
     from fer_nb.video.files import Video
     check_shape(shape)
-    film, stream = Video(file), _stream(model, detector, min_face, smooth, align)
+    film, stream = Video(file), _stream(model, detector, min_face, smooth, align, people)
     how = dict(every=every, start=_seconds(start, 'start') or 0., end=_seconds(end, 'end'),
                region=_numbers(region, 4, 'region'))
     outputs = dict(out=out, csv=csv_, parquet=parquet, plot=plot)
     if str(csv_) == '-':
         if out or parquet or plot:
             raise FerError("--csv - stands alone: give a file for the table when you want other results, too.")
-        return _print_rows(film, stream.recognizer.classifier.labels, stream=stream, **how)
+        return _print_rows(film, stream, **how)
     stderr.print(f"{film}")
     try: found = _read_film(film, stream, outputs, shape, **how)
     except KeyboardInterrupt:
@@ -142,15 +145,33 @@ def _report(found, outputs):
 
 def _brief(face):
     "'happy 93%'; no percentage behind 'mixed' and 'uncertain', where it would read as how mixed."
-    return f'{face.answer} {face.confidence:.0%}' if face.answer == face.label else face.answer
+    who = f'{face.person}: ' if face.person else ''
+    return who + (f'{face.answer} {face.confidence:.0%}' if face.answer == face.label else face.answer)
 
-def _stream(model, detector, min_face, smooth, align=True):
+def _stream(model, detector, min_face, smooth, align=True, people=None):
     "The `FaceStream` that the options ask for."
     from fer_nb.inference.recognize import EmotionRecognizer
     from fer_nb.video.track import FaceStream
-    return FaceStream(EmotionRecognizer(model, detector, min_face, align=align), smooth)
+    return FaceStream(EmotionRecognizer(model, detector, min_face, align=align, people=people), smooth)
 
 # %% ../../nbs/cli/02_films.ipynb #6167d45d
+def _told(entry):
+    "Print what came of an action."
+    who = f"{entry['person']}: " if entry.get('person') else ''
+    stdout.print(f"{_when(entry['time'])}  {who}{entry['rule']} -> {entry['result']}", soft_wrap=True)
+
+def _actions(recognizer, on, rules, dry, journal):
+    "The `Actions` that the options ask for, or None."
+    from fer_nb.video.actions import Actions, journal_file
+    from fer_nb.video.rules import parse_rule, read_rules
+    labels = recognizer.classifier.labels
+    found = [parse_rule(o, labels) for o in on] + (read_rules(rules, labels) if rules else [])
+    if journal and recognizer.people:
+        raise FerError("--journal is for rules without --people: the gallery keeps its own, so that it can forget.")
+    if not found and (dry or journal): raise FerError("There are no rules: give them with --on or --rules.")
+    write = journal_file(journal) if journal and not dry else None
+    return Actions(found, recognizer.people, write, dry, _told) if found else None
+
 @app.command()
 def camera(
     device:str = typer.Option('0', help="Number of the camera, its path, or the address of a stream."),
@@ -165,15 +186,25 @@ def camera(
     smooth:float = typer.Option(.4, help="Seconds over which a face's shares are averaged; 0 not at all."),
     align:bool = typer.Option(True, '--align/--no-align', help=ALIGN),
     shape:str = typer.Option('rectangle', help=SHAPE),
+    people:Optional[Path] = typer.Option(None, help=PEOPLE),
+    on:List[str] = typer.Option([], help="A rule, CONDITION: ACTION, as 'alice and happy>0.8 for 2s: COMMAND'; the "
+                                         "action is a command or an address. May be given several times."),
+    rules:Optional[Path] = typer.Option(None, help="TOML file with rules."),
+    dry_run:bool = typer.Option(False, '--dry-run', help="Do nothing: print what the rules would do."),
+    journal:Optional[Path] = typer.Option(None, help="File of JSON lines for what was done; with --people the gallery "
+                                                     "keeps it."),
 ):
-    "Read the faces before a camera of this machine, live."
+    "Read the faces before a camera of this machine, live; with rules, act on them."
     from fer_nb.video.camera import watch
-    n, last = 0, 0.
-    frames = watch(device, _stream(model, detector, min_face, smooth, align), window, out, csv_, mirror, seconds, shape)
-    with _stoppable(), Live(console=stderr, auto_refresh=False) if sys.stderr.isatty() else nullcontext() as live:
+    n, last, stream = 0, 0., _stream(model, detector, min_face, smooth, align, people)
+    act = _actions(stream.recognizer, on, rules, dry_run, journal)
+    frames = watch(device, stream, window, out, csv_, mirror, seconds, shape)
+    with (_stoppable(), act or nullcontext(),
+          Live(console=stderr, auto_refresh=False) if sys.stderr.isatty() else nullcontext() as live):
         try:
             for frame in frames:
                 n, last = n + 1, frame.time
+                if act: act(frame.faces, frame.time)
                 said = '; '.join(f'{o.track} {_brief(o)}' for o in frame.faces) or 'no face'
                 if live: live.update(f'{n/max(last, .1):.0f} frames a second; {said}', refresh=True)
         except KeyboardInterrupt: pass

@@ -16,7 +16,7 @@ import typer
 from ..core import FerError
 from .base import MODEL, app, stderr
 
-for _part in 'pictures', 'score', 'films', 'train', 'adapt', 'models', 'weights', 'site', 'api':    # as --help goes
+for _part in 'pictures', 'score', 'films', 'train', 'adapt', 'models', 'weights', 'people', 'site', 'api':
     import_module(f'fer_nb.cli.{_part}')
 
 # %% ../../nbs/cli/07_main.ipynb #6faa2fe9

@@ -18,7 +18,7 @@ from rich.text import Text
 from ..core import FerError, replacing
 from ..emotions import colour_of
 from ..inference.answers import initials
-from .base import ALIGN, DETECTOR, FIVE, FLIP, MODEL, SHAPE, app, open_text, progress, stderr, stdout
+from .base import ALIGN, DETECTOR, FIVE, FLIP, MODEL, PEOPLE, SHAPE, app, open_text, progress, stderr, stdout
 
 # %% ../../nbs/cli/01_pictures.ipynb #a860f070
 def _ten(face, badges=False):
@@ -34,13 +34,14 @@ def _ten(face, badges=False):
 def _face_table(results):
     "A table with a line for each face: its answer, ten people if there are several faces, and where it is."
     several = sum(len(o.faces) for o in results) > 1
-    table = Table(Column('file', overflow='fold'), 'face', 'answer', 'sure', *['of ten people']*several,
-                  Column('box (x, y, w, h)', no_wrap=True), box=None, pad_edge=False)
+    named = any(f.person for o in results for f in o.faces)
+    table = Table(Column('file', overflow='fold'), 'face', *['person']*named, 'answer', 'sure',
+                  *['of ten people']*several, Column('box (x, y, w, h)', no_wrap=True), box=None, pad_edge=False)
     for o in results:
-        if not o.faces: table.add_row(str(o.path), '-', 'no face found')
+        if not o.faces: table.add_row(str(o.path), '-', *['']*named, 'no face found')
         for i,f in enumerate(o.faces, 1):
             sure, box = f'{f.confidence:.0%}' if f.answer == f.label else '', ', '.join(f'{v:.0f}' for v in f.box)
-            table.add_row(str(o.path), str(i), f.answer, sure, *[_ten(f)]*several, box)
+            table.add_row(str(o.path), str(i), *[f.person or '']*named, f.answer, sure, *[_ten(f)]*several, box)
     return table
 
 def _print_faces(results):
@@ -51,11 +52,12 @@ def _print_faces(results):
     stdout.print(_ten(*faces, badges=bool(stdout.color_system) and not stdout.no_color))
     stdout.print(f'Of{faces[0].sentence[2:]}.', soft_wrap=True)
 
-def _written(results, labels, json_, csv_):
+def _written(results, recognizer, json_, csv_):
     "The same results, which are written to the files on the way."
-    from fer_nb.inference.tables import PICTURE_COLUMNS, csv_writer, json_writer, picture_rows
+    from fer_nb.inference.tables import PICTURE_COLUMNS, columns_of, csv_writer, json_writer, picture_rows
+    labels = recognizer.classifier.labels
     with ExitStack() as files:                              # what is opened last is printed first
-        rows = csv_ and csv_writer(files.enter_context(open_text(csv_)), (*PICTURE_COLUMNS, *labels))
+        rows = csv_ and csv_writer(files.enter_context(open_text(csv_)), columns_of(PICTURE_COLUMNS, recognizer))
         items = json_ and files.enter_context(json_writer(files.enter_context(open_text(json_))))
         for o in results:
             if rows: rows(picture_rows([o], labels))
@@ -115,6 +117,7 @@ def predict(
     csv_:Optional[str] = typer.Option(None, '--csv', help="Write CSV to this file, - for the terminal."),
     out:Optional[Path] = typer.Option(None, help="Folder for annotated copies of the pictures."),
     shape:str = typer.Option('rectangle', help=SHAPE),
+    people:Optional[Path] = typer.Option(None, help=PEOPLE),
     threads:Optional[int] = typer.Option(None, help="Pictures read at the same time; by default one per core."),
 ):
     "Find the faces in pictures and predict what people would say of them."
@@ -122,11 +125,12 @@ def predict(
     from fer_nb.inference.detectors import resolve
     from fer_nb.inference.recognize import EmotionRecognizer
     files = picture_files(images)
-    views = dict(flip=flip, five_crop=five_crop, threshold=threshold, align=align)
+    if people and crops: raise FerError("--people needs whole pictures: a crop has no key points to align a face by.")
+    views = dict(flip=flip, five_crop=five_crop, threshold=threshold, align=align, people=people)
     recognizer = EmotionRecognizer(model, detector, min_face, min_score, **views)
     if not crops and detector == 'auto' and resolve()[0] == 'haar': stderr.print(_HAAR, soft_wrap=True)
     results = read_pictures(files, recognizer, crops, out, shape, threads)
-    results = _written(results, recognizer.classifier.labels, json_, csv_)
+    results = _written(results, recognizer, json_, csv_)
     _report(progress(results, 'reading faces', len(files), hidden=len(files) < 3), len(files), (json_, csv_), out)
 
 # %% ../../nbs/cli/01_pictures.ipynb #345a9536

@@ -61,7 +61,8 @@ def _part(text, height): return text_width(text, height, True) + round(height*.6
 def _tag(face, shape, height, numbers, number=None):
     "(words of the parts, height) that fit the picture's width: without the percentage, then smaller, if necessary."
     first, *others = (o for o,_ in _answer(face))
-    start = first if number is None else f'{number}  {first}'
+    who = f'{person[:24]}: ' if (person := getattr(face, 'person', None)) else ''
+    start = who + first if number is None else f'{number}  {who}{first}'
     tries = [[f'{start} {face.confidence:.0%}']] if numbers and not others and first == face.label else []
     tries.append([start, *others])
     for words in tries:

@@ -17,7 +17,9 @@ from ..core import FerError
 from .answers import Rule, people_of, sentence, verdict
 from .boxes import Detection
 from .detect import crop_faces, detect_faces
+from .detectors import resolve
 from .image import open_image, to_grey
+from .people import as_people
 from .quality import Limits, Quality, limits_of, load_views, qualities
 from .zoo import load_model
 
@@ -34,6 +36,8 @@ class Face:
     roll:float = 0.           # How far the head is turned, degrees clockwise; the box is turned about its centre
     quality:Quality = None    # What can be seen of it; None if nobody looked
     reason:str = ''           # Why it cannot be read, as 'too small'; '' where it can
+    person:str = None         # Who it is of the enrolled, or 'unknown'; None where nobody looked, or it cannot be read
+    person_confidence:float = None # Cosine to whoever is nearest, see `inference.people`; no probability
 
     label = property(lambda self: self.labels[int(self.probabilities.argmax())], doc="The most frequent answer.")
     agreement = property(lambda self: float(self.probabilities.max()), doc="Its share, 0 to 1.")
@@ -68,17 +72,19 @@ class Face:
         kind, sure, order = self._verdict
         shares, first = self.probabilities.tolist(), order[0]
         points = self.landmarks and [[round(float(o), 1) for o in p] for p in self.landmarks]
+        alike = self.person and round(self.person_confidence, 4)
+        who = dict(person=self.person, person_confidence=alike) if self.person else {}
         return dict(box=box, roll=round(self.roll, 1), landmarks=points, score=round(float(self.score), 4),
                     label=self.labels[first], confidence=round(sure, 4),
                     agreement=round(shares[first], 4), answer=self.answer, mixed=kind == 'mixed',
                     uncertain=kind == 'uncertain', reason=self.reason, people=self.people,
                     quality=self.quality and self.quality.to_dict(),
-                    probabilities={l: round(p, 4) for l,p in zip(self.labels, shares)})
+                    probabilities={l: round(p, 4) for l,p in zip(self.labels, shares)}, **who)
 
     def __repr__(self):
         x, y, w, h = (round(o) for o in self.box)
         said = f'{self.answer}, {self.label}' if self.uncertain else self.answer
-        return f"Face({said} {self.confidence:.0%} at x {x}, y {y}, {w}x{h})"
+        return f"Face({self.person + ': ' if self.person else ''}{said} {self.confidence:.0%} at x {x}, y {y}, {w}x{h})"
 
 # %% ../../nbs/inference/06_recognize.ipynb #c168fec4
 def _classifier(model, threads):
@@ -141,7 +147,12 @@ class EmotionRecognizer:
         threshold:float=None, # Confidence from which the answer is the label; None is the model's own, 0 always
         quality:bool=True,    # Whether a face that cannot be read is uncertain: too small, covered, ...
         align:bool=True,      # Turn tilted faces upright before they are read
+        people=None,          # Name the enrolled: a `People`, a `Gallery`, or the path of one
     ):
+        self.people = as_people(people)
+        if self.people and resolve(detector)[0] == 'haar':
+            raise FerError("People are recognised by key points, which Haar's detector does not give: fer-nb weights "
+                           "fetch blazeface brings one that does.")
         self.classifier = _classifier(model, threads)
         self.detector, self.min_face, self.min_score = detector, min_face, min_score
         self.flip, self.five_crop, self.align = flip, five_crop, align
@@ -157,12 +168,15 @@ class EmotionRecognizer:
         boxes=None, # (N, 4) x, y, width, height of faces known already; then nothing is detected
         min_face:float=None, # Smallest face sought in this picture, pixels; None is the recogniser's own
         known=(),   # Boxes where the frame before had faces; see `detect_faces`
+        named:bool=True, # Say who it is, where there are `people`
     ) -> list:
         "A list of `Face`, the surest first (in the order of `boxes` if they are given); empty when there is no face."
-        found, crops = locate_faces(open_image(image), boxes, self.classifier.size, self.detector, self.align,
+        image = open_image(image)
+        found, crops = locate_faces(image, boxes, self.classifier.size, self.detector, self.align,
                                     min_score=self.min_score, min_face=min_face or self.min_face, known=known)
         faces = self.classify(found, crops)
-        return faces if boxes is not None else [o for o in faces if not o.quality.absent(self.limits)]
+        if boxes is None: faces = [o for o in faces if not o.quality.absent(self.limits)]
+        return self.people(image, faces) if self.people and named else faces
 
     def crops(self,
         faces, # uint8 (N, S, S) or (N, S, S, 1), or a list of pictures of one tight face each, of any size
@@ -183,4 +197,5 @@ class EmotionRecognizer:
         twin = copy(self)
         if hasattr(self.classifier, 'copy'): twin.classifier = self.classifier.copy()
         if self.views: twin.views = self.views.copy()
+        if self.people: twin.people = self.people.copy()
         return twin

@@ -17,7 +17,7 @@ import cv2
 
 from ..core import FerError, native_silence
 from ..inference.draw import check_shape, draw_faces
-from ..inference.tables import FILM_COLUMNS, csv_writer, film_rows
+from ..inference.tables import FILM_COLUMNS, columns_of, csv_writer, film_rows
 from .faces import FrameFaces
 from .files import VideoWriter, check_apart
 from .track import FaceStream
@@ -102,7 +102,7 @@ def watch(
         camera = open_.enter_context(Camera(device))
         if table:
             file = open_.enter_context(open(table, 'w', newline='', encoding='utf-8'))
-            add = csv_writer(file, (*FILM_COLUMNS, *labels))
+            add = csv_writer(file, columns_of(FILM_COLUMNS, stream.recognizer))
         if window: open_.callback((view := _Window(f'fer_nb: {camera.name} (q ends)')).close)
         for number,now,image in camera:
             if seconds is not None and now >= seconds: return

@@ -22,13 +22,13 @@ from ..core import FerError, need, replacing
 from ..inference.answers import Rule
 from ..inference.draw import check_shape, draw_faces
 from ..inference.quality import Quality
-from ..inference.tables import FILM_COLUMNS, csv_writer, film_rows, write_table
+from ..inference.tables import FILM_COLUMNS, columns_of, csv_writer, film_rows, write_table
 from .faces import FrameFaces, check_region, video_faces
 from .files import Video, VideoWriter, check_apart, join_videos
 from .timeline import plot_timeline
 from .track import FaceStream, TrackedFace
 
-# %% ../../nbs/video/04_read.ipynb #b5b5b16d
+# %% ../../nbs/video/04_read.ipynb #885c4507
 _PIECE = 300        # Approximate number of frames
 
 class _Pieces:
@@ -59,11 +59,11 @@ class _Pieces:
                                quality=f['quality'] and Quality(*f['quality']))
         return FrameFaces(o['number'], o['time'], None, tuple(TrackedFace(**f | fresh(f)) for f in o['faces']), True)
 
-    def commit(self, frame, frames, broken, tracker):
+    def commit(self, frame, frames, broken, stream):
         "Record that the current piece is whole and ends with `frame`."
         s, faces = self.state, [asdict(f) | dict(probabilities=f.probabilities.tolist()) for f in frame.faces]
         s.update(pieces=s['pieces'] + 1, frames=s['frames'] + frames, broken=s['broken'] + broken, time=frame.time,
-                 last=dict(number=frame.number, time=frame.time, faces=faces), tracker=tracker.state)
+                 last=dict(number=frame.number, time=frame.time, faces=faces), tracker=stream.state)
         with replacing(self.note) as part: part.write_text(json.dumps(s))
 
     def rows(self):
@@ -71,17 +71,17 @@ class _Pieces:
         for path in self.paths('.csv'):
             with path.open(newline='', encoding='utf-8') as f: yield from csv.DictReader(f)
 
-# %% ../../nbs/video/04_read.ipynb #6bf08245
-def _write_piece(frames, pieces, video, labels, draw, done):
+# %% ../../nbs/video/04_read.ipynb #c439e196
+def _write_piece(frames, pieces, video, recognizer, draw, done):
     "Write the frames of a piece, up to an analysed one; returns that frame, and the numbers of all and of broken ones."
     n, broken, picture = 0, 0, None
     film = VideoWriter(pieces.path('.nut'), video.width, video.height, video.rate, 'nut') if draw else None
     def write(drawn, time): film.write(drawn.result(), time)
     with (pieces.path('.csv').open('w', newline='', encoding='utf-8') as f,
           ThreadPoolExecutor(1) as painter, ThreadPoolExecutor(1) as writer):
-        add, behind = csv_writer(f, (*FILM_COLUMNS, *labels)), deque()
+        add, behind = csv_writer(f, columns_of(FILM_COLUMNS, recognizer)), deque()
         for frame in frames:
-            add(film_rows([frame], labels))
+            add(film_rows([frame], recognizer.classifier.labels))
             picture = frame.image if frame.image is not None else picture       # a damaged frame shows the last one
             if film and picture is not None:
                 drawn = painter.submit(draw, picture, frame.faces)
@@ -94,8 +94,8 @@ def _write_piece(frames, pieces, video, labels, draw, done):
     if film: film.close()
     return frame, n, broken
 
-# %% ../../nbs/video/04_read.ipynb #7c4ac6f8
-def _deliver(pieces, video, labels, outputs, start):
+# %% ../../nbs/video/04_read.ipynb #78d2d4f0
+def _deliver(pieces, video, recognizer, outputs, start):
     "Join the pieces into the requested files."
     out, table, parquet, plot = (outputs[k] for k in ('out', 'csv', 'parquet', 'plot'))
     if table:
@@ -107,9 +107,9 @@ def _deliver(pieces, video, labels, outputs, start):
     if out:
         sound = video.path if video.sound else None
         with replacing(out) as part: join_videos(pieces.paths('.nut'), part, sound, start, pieces.state['time'])
-    if parquet: write_table(parquet, pieces.rows(), (*FILM_COLUMNS, *labels), kind='parquet')
+    if parquet: write_table(parquet, pieces.rows(), columns_of(FILM_COLUMNS, recognizer), kind='parquet')
     if plot and any(o['track'] for o in pieces.rows()):
-        figure = plot_timeline(pieces.rows(), labels)
+        figure = plot_timeline(pieces.rows(), recognizer.classifier.labels)
         with replacing(plot) as part: figure.savefig(part, dpi=150)
         need('matplotlib.pyplot', 'video').close(figure)
 
@@ -122,6 +122,7 @@ def _summary(pieces, labels):
         new |= dict(labels=dict.fromkeys(labels, 0), answers={})
         t = tracks.setdefault(new['track'], new)
         t.update(last=float(row['time']), frames=t['frames'] + 1)
+        if row.get('person'): t['person'] = row['person']
         t['labels'][row['label']] += 1
         t['answers'][row['answer']] = t['answers'].get(row['answer'], 0) + 1
     for t in tracks.values():
@@ -136,6 +137,7 @@ def _settings(video, stream, choices):
     model = card['file']['sha256'] if card else repr(r.classifier)
     own = 'detector', 'min_face', 'min_score', 'flip', 'five_crop', 'rule', 'align', 'limits'
     limits = {k: getattr(r, k) for k in own}
+    if r.people: limits['people'] = str(Path(r.people.gallery.path).resolve()), r.people.threshold
     return dict(video=str(video.path.resolve()), bytes=stat.st_size, changed=stat.st_mtime, model=model, **limits,
                 part=stream.part, smooth=stream.tracker.smooth, keep=stream.tracker.keep, **choices)
 
@@ -153,11 +155,11 @@ def _outputs(video, **wanted):
     if paths['plot']: need('matplotlib', 'video')
     return paths
 
-# %% ../../nbs/video/04_read.ipynb #d67035ae
-def _work(pieces, video, stream, labels, choices, film, progress):
+# %% ../../nbs/video/04_read.ipynb #ac30ff53
+def _work(pieces, video, stream, choices, film, progress):
     "Make the missing pieces."
-    stream.tracker.reset()
-    if pieces.state['tracker']: stream.tracker.state = pieces.state['tracker']
+    stream.reset()
+    if pieces.state['tracker']: stream.state = pieces.state['tracker']
     start = choices['start'] if pieces.state['time'] is None else pieces.state['time'] + 1e-4
     draw = (lambda image, faces: draw_faces(image, faces, choices['shape'], numbered=True)) if film else None
     expected = video.expected(choices['start'], choices['end'])
@@ -165,7 +167,7 @@ def _work(pieces, video, stream, labels, choices, film, progress):
     frames = video_faces(video, stream, choices['every'], start, choices['end'], choices['region'], pieces.last)
     count = lambda n: progress and progress(pieces.state['frames'] + n, expected)
     for frame in frames:
-        pieces.commit(*_write_piece(chain([frame], frames), pieces, video, labels, draw, count), stream.tracker)
+        pieces.commit(*_write_piece(chain([frame], frames), pieces, video, stream.recognizer, draw, count), stream)
 
 def _more(video, start, end):
     "Whether there is a frame at `start` or later."
@@ -198,9 +200,9 @@ def read_video(
     pieces, labels = _Pieces(folder, _settings(video, stream, choices)), stream.recognizer.classifier.labels
     whole = False
     try:
-        _work(pieces, video, stream, labels, choices, bool(out), progress)
+        _work(pieces, video, stream, choices, bool(out), progress)
         whole = True
         return _summary(pieces, labels)
     finally:
-        if pieces.state['pieces']: _deliver(pieces, video, labels, outputs, start)
+        if pieces.state['pieces']: _deliver(pieces, video, stream.recognizer, outputs, start)
         if whole or first is None: shutil.rmtree(folder)

@@ -15,6 +15,7 @@ from ..core import FerError
 from ..inference.image import open_image
 from ..inference.recognize import EmotionRecognizer, Face
 from ..inference.upright import roll_between
+from .names import TrackNames
 
 # %% ../../nbs/video/00_track.ipynb #91814741
 @dataclass(frozen=True)
@@ -144,6 +145,7 @@ class FaceStream:
     ):
         self.recognizer, self.part = recognizer or EmotionRecognizer(), part
         self.tracker = FaceTracker(smooth, keep)
+        self.names = TrackNames(self.recognizer.people) if self.recognizer.people else None
 
     def __call__(self,
         frame,      # Path, bytes of an image file, or uint8 array, BGR
@@ -152,5 +154,21 @@ class FaceStream:
         "The faces in the next frame, by number; empty if there are none. Raises `FerError` for an unreadable picture."
         frame = open_image(frame)
         least = self.recognizer.min_face or max(20, self.part*max(frame.shape[:2]))
-        faces = self.recognizer(frame, min_face=least, known=self.tracker.expected(time))
-        return self.tracker(faces, time)
+        known = self.tracker.expected(time)
+        faces = self.tracker(self.recognizer(frame, min_face=least, known=known, named=False), time)
+        return self.names(frame, faces, time, self.tracker.keep) if self.names else faces
+
+    def reset(self):
+        "Forget all faces and their names."
+        self.tracker.reset()
+        if self.names: self.names.reset()
+
+    @property
+    def state(self):
+        "What it knows, in plain types for JSON; set it to go on where another stopped."
+        return self.tracker.state | dict(names=self.names.state if self.names else {})
+
+    @state.setter
+    def state(self, state):
+        self.tracker.state = state
+        if self.names: self.names.state = state.get('names', {})

@@ -12,6 +12,7 @@ const NOT = [
   "It predicts what people would say of a face, not what the person feels. An expression is not an inner state: people smile in fear and frown in thought.",
   "Do not use it to judge people. The European Union's AI Act (Article 5) forbids inferring emotions from faces at work and in schools, except for medical or safety reasons.",
   "It was learned from pictures found on the web and labelled by strangers, who agreed with each other on about two faces in three. Rare expressions, unusual light, covered faces, and people who are rare among those pictures are read worse.",
+  "It recognises nobody unless somebody is enrolled, with their consent: what is stored of a face is biometric data (GDPR, Article 9). Faces named on this page are gone when it is closed. It is no lock: a photo held before the camera passes.",
 ];
 
 function classTable(card) {

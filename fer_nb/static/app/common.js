@@ -60,6 +60,7 @@ const turnOf = (face) => face.roll * Math.min(1, Math.max(0, Math.abs(face.roll)
 function spoken(face, number) {
   const words = wordsOf(face);
   if (!face.uncertain && !face.mixed) words[0] += ` ${percent(face.confidence)}`;
+  if (face.person) words[0] = `${face.person}: ${words[0]}`;
   if (number !== null) words[0] = `${number}\u2002${words[0]}`;
   return words;
 }

@@ -160,7 +160,24 @@ class PhotoCard {
     ten.set(face);
     const mark = (on) => picture.querySelector(`[data-face="${i + 1}"]`)?.classList.toggle("marked", on);
     return h("section.face", { "aria-label": `Face ${i + 1}`, onmouseenter: () => mark(true), onmouseleave: () => mark(false) },
-      chip(this.view.emotions(), face, i + 1), ten, chart);
+      chip(this.view.emotions(), face, i + 1), ten, chart, this.view.able() ? this.naming(i) : null);
+  }
+
+  /** A closed form that names a face, if the person agrees. */
+  naming(i) {
+    const name = h("input", { type: "text", maxLength: 80, required: true, "aria-label": `Name of face ${i + 1}`, placeholder: "Name" });
+    const agreed = h("input", { type: "checkbox", required: true }), told = h("p.fine", { role: "status" });
+    const enrol = async (event) => {
+      event.preventDefault();
+      try {
+        const data = new DataView(await this.sent.blob.arrayBuffer());
+        await this.view.ask({ kind: "enrol", name: this.file.name, closer: this.closer, face: i, person: name.value, agreed: agreed.checked }, [data]);
+      } catch (error) { told.textContent = error.message; }
+    };
+    return h("details.naming", {}, h("summary", {}, "Name this face"),
+      h("form", { onsubmit: enrol }, name,
+        h("label.fine", {}, agreed, " This person agrees to be recognised on this page. Who they are is kept in its memory only, and gone when it is closed."),
+        h("button.small", { type: "submit" }, "Recognise"), told));
   }
 
   buttons() {
@@ -216,6 +233,7 @@ function photoView({ model, el, signal }) {
   const view = {
     ask: channel(model, signal),
     emotions: () => model.get("emotions"),
+    able: () => Boolean(model.get("able")),
     again(card) {
       card.say("waiting", "Waiting");
       summary();
@@ -282,8 +300,19 @@ function photoView({ model, el, signal }) {
     if (visible()) add(e.dataTransfer.files);
   });
   on(document, "paste", (e) => { if (visible() && e.clipboardData?.files.length) add(e.clipboardData.files); });
-  model.on("change:model", () => { cards.forEach((o) => { if (o.state !== "working") o.say("waiting", "Waiting"); }); summary(); work(); });
+  const afresh = () => { cards.forEach((o) => { if (o.state !== "working") o.say("waiting", "Waiting"); }); summary(); work(); };
+  model.on("change:model", afresh);
 
-  el.append(h("div.fer-nb-photo", {}, zone, all, list));
+  const enrolled = h("div.toolbar.enrolled", { hidden: true, "aria-label": "People named on this page" });
+  const forget = (person) => view.ask({ kind: "forget", person }).catch((error) => { note.textContent = error.message; });
+  model.on("change:enrolled", () => {
+    const people = model.get("enrolled");
+    enrolled.hidden = !people.length;
+    enrolled.replaceChildren(h("span.fine", {}, "Recognised on this page:"), ...people.map((o) =>
+      h("span", {}, `${o.name} (${count(o.photos, "photo")}) `, h("button.small", { onclick: () => forget(o.name), "aria-label": `Forget ${o.name}` }, "Forget"))));
+    afresh();
+  });
+
+  el.append(h("div.fer-nb-photo", {}, zone, enrolled, all, list));
   return () => cards.forEach((o) => o.free());
 }

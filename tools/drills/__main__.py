@@ -16,7 +16,7 @@ import time
 from datetime import datetime, timezone
 from pathlib import Path
 
-from drills import report
+from drills import kill, report
 
 DRILLS = {'fuzz': 0.35, 'kill': 0.25, 'soak': 0.25, 'disk': 0.15, 'supply': 0}  # shares of the time
 
@@ -34,8 +34,6 @@ def _fuzz(args, seconds, folder):
 
 
 def _kill(args, seconds, folder):
-    from drills import kill
-
     return kill.drill(args.seed, seconds, folder, most=args.kills)
 
 
@@ -94,7 +92,7 @@ def main():
         return _again(args)
     if unknown := [o for o in args.drill if o not in DRILLS]:
         sys.exit(f"There is no drill {unknown[0]}: {', '.join(DRILLS)}.")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing stays behind
+    for o in signal.SIGINT, signal.SIGTERM: signal.signal(o, signal.default_int_handler)  # so that nothing stays behind
     folder = args.out.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     chosen = args.drill or [*DRILLS]
@@ -108,13 +106,17 @@ def main():
         command='python -m drills ' + ' '.join(sys.argv[1:]),
         drills={},
     )
-    for name in chosen:
-        _say(f'== {name}')
-        done['drills'][name] = globals()[f'_{name}'](args, 60 * args.minutes * DRILLS[name] / whole, folder)
-        done['minutes'] = round((time.monotonic() - begin) / 60, 1)
-        report.write(folder, done)  # what is known is kept, whatever comes
-        if name != 'fuzz':
-            _say(report.text(name, done['drills'][name]))
+    try:
+        for name in chosen:
+            _say(f'== {name}')
+            done['drills'][name] = globals()[f'_{name}'](args, 60 * args.minutes * DRILLS[name] / whole, folder)
+            done['minutes'] = round((time.monotonic() - begin) / 60, 1)
+            report.write(folder, done)  # what is known is kept, whatever comes
+            if name != 'fuzz':
+                _say(report.text(name, done['drills'][name]))
+    finally:
+        for o in [*kill.STARTED]:
+            kill.end(o)
     n = len(report.findings(done))
     _say(f"{n} {'finding' if n == 1 else 'findings'} in {done['minutes']} minutes: {folder / 'drills.html'}")
     sys.exit(n > 0)

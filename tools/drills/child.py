@@ -85,7 +85,7 @@ def main():
     with open(how['mark'], 'r+b') as f:
         mark = mmap.mmap(f.fileno(), MARK.size)
     target = targets.TARGETS[how['target']](folder)
-    refused = accepted = 0
+    refused = accepted = highest = 0
     for i in how['warm']:
         target.warm(i)
     limit_memory(how['megabytes'])
@@ -95,7 +95,7 @@ def main():
         name, data = target.case(how['seed'], at)
         with open('/proc/self/clear_refs', 'w') as f:
             f.write('5')  # the highest memory is counted anew
-        mark[:] = MARK.pack(at, refused, accepted, 0)
+        mark[:] = MARK.pack(at, refused, accepted, highest)
         try:
             target.read(name, data)
             accepted += 1
@@ -103,7 +103,8 @@ def main():
             if found := problem(e):
                 tell(*found)
             refused += 1
-        mark[:] = MARK.pack(at + 1, refused, accepted, status('VmHWM'))
+        highest = max(highest, status('VmHWM'))
+        mark[:] = MARK.pack(at + 1, refused, accepted, highest)
     told.write(json.dumps(dict(done=True)) + '\n')
 
 

@@ -79,31 +79,26 @@ JOBS = {
 }
 
 
+STARTED = []
+
+
 def fer_nb(words, folder, **how):
-    "A running command, in a session of its own; its words go into a file beside `folder`."
+    "A running command, in a session of its own; its words go into a file in `folder`."
     code = f"import sys; sys.argv = {['fer-nb', *map(str, words)]!r}; from fer_nb.cli.main import main; main()"
-    said = (Path(folder) / 'said.txt').open('ab')
-    env = os.environ | dict(TMPDIR=str(Path(folder) / 'tmp'), TF_CPP_MIN_LOG_LEVEL='3', COLUMNS='200')
-    env |= how.pop('env', {})
-    (Path(folder) / 'tmp').mkdir(exist_ok=True)
-    with said:
-        return subprocess.Popen(
-            [sys.executable, '-c', code],
-            cwd=folder,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-            **how,
-        )
+    env = os.environ | dict(TMPDIR=str(Path(folder)/'tmp'), TF_CPP_MIN_LOG_LEVEL='3', COLUMNS='200')
+    (Path(folder)/'tmp').mkdir(exist_ok=True)
+    with (Path(folder)/'said.txt').open('ab') as said:
+        process = subprocess.Popen([sys.executable, '-c', code], cwd=folder, env=env, stdin=subprocess.DEVNULL,
+                                   stdout=said, stderr=said, start_new_session=True, **how)
+    STARTED.append(process)
+    return process
 
 
 def end(process):
     "Kill it with all that it started."
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError): os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    STARTED.remove(process)
 
 
 def make(folder):
@@ -177,7 +172,9 @@ def drill(seed, seconds, folder, jobs=JOBS, most=100):
 def _drill(name, words, seed, until, base, folder, most):
     folder.mkdir()
     first, start = _copy(base, folder / 'whole'), time.monotonic()
-    if fer_nb(words, first).wait():
+    code = (process := fer_nb(words, first)).wait()
+    end(process)
+    if code:
         return dict(job=name, kills=0, findings=[dict(kind='fails', text=(first / 'said.txt').read_text()[-600:])])
     whole, took = result(first / 'out'), time.monotonic() - start
     done = dict(job=name, seed=seed, seconds=round(took, 1), kills=0, ended_before=0, findings=[])

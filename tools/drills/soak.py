@@ -29,6 +29,7 @@ class Visitor:
         html = opener.open(url, timeout=120).read().decode()
         told = json.loads(re.search(r'jupyter-config-data"[^>]*>(.*?)</script>', html, re.S)[1])
         self.kernel, self.session, self.url, self.opener = told['kernelId'], uuid.uuid4().hex, url, opener
+        self.token = next(o.value for o in cookies.cookiejar if o.name == '_xsrf')
         cookie = '; '.join(f'{o.name}={o.value}' for o in cookies.cookiejar)
         address = f"{url.replace('http', 'ws', 1)}/api/kernels/{self.kernel}/channels?session_id={self.session}"
         self.socket = websocket.create_connection(address, timeout=60, cookie=cookie, origin=url, suppress_origin=False)
@@ -83,10 +84,8 @@ class Visitor:
     def close(self):
         "What a browser does when its page is closed."
         self.socket.close()
-        with suppress(OSError):
-            self.opener.open(
-                Request(f'{self.url}/voila/api/shutdown/{self.kernel}', method='POST', data=b''), timeout=20
-            )
+        address = f'{self.url}/voila/api/shutdown/{self.kernel}'
+        with suppress(OSError): self.opener.open(Request(address, data=f'_xsrf={self.token}'.encode()), timeout=20)
 
 
 class Watch(threading.Thread):

@@ -24,7 +24,7 @@ test-all: .venv/.dev ## the tests that take minutes, too, and the notebooks' slo
 drills: .venv/.dev ## fuzz, soak, kill, full disk, supply chain for about MINUTES=10, into drills/; some of them: DRILLS="fuzz kill"
 	@PYTHONPATH=tools $(PY) -m drills --minutes $(or $(MINUTES),10) $(DRILLS)
 
-lock: .venv/.dev ## write requirements.lock anew, as CI installs it: what is in .venv where that fits, for all Pythons
+lock: .venv/.dev ## write requirements.lock anew: what is in .venv where that fits, for all Pythons; make LOCKED=1 test installs by it
 	@$(PY) tools/lock.py
 
 notebooks: .venv/.dev ## execute the notebooks and save their outputs; SLOW=1 also the cells that need data or minutes; NB=nbs/x.ipynb

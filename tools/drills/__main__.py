@@ -92,7 +92,8 @@ def main():
         return _again(args)
     if unknown := [o for o in args.drill if o not in DRILLS]:
         sys.exit(f"There is no drill {unknown[0]}: {', '.join(DRILLS)}.")
-    for o in signal.SIGINT, signal.SIGTERM: signal.signal(o, signal.default_int_handler)  # so that nothing stays behind
+    for o in signal.SIGINT, signal.SIGTERM:
+        signal.signal(o, signal.default_int_handler)  # so that nothing stays behind
     folder = args.out.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     chosen = args.drill or [*DRILLS]

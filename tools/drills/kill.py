@@ -85,18 +85,27 @@ STARTED = []
 def fer_nb(words, folder, **how):
     "A running command, in a session of its own; its words go into a file in `folder`."
     code = f"import sys; sys.argv = {['fer-nb', *map(str, words)]!r}; from fer_nb.cli.main import main; main()"
-    env = os.environ | dict(TMPDIR=str(Path(folder)/'tmp'), TF_CPP_MIN_LOG_LEVEL='3', COLUMNS='200')
-    (Path(folder)/'tmp').mkdir(exist_ok=True)
-    with (Path(folder)/'said.txt').open('ab') as said:
-        process = subprocess.Popen([sys.executable, '-c', code], cwd=folder, env=env, stdin=subprocess.DEVNULL,
-                                   stdout=said, stderr=said, start_new_session=True, **how)
+    env = os.environ | dict(TMPDIR=str(Path(folder) / 'tmp'), TF_CPP_MIN_LOG_LEVEL='3', COLUMNS='200')
+    (Path(folder) / 'tmp').mkdir(exist_ok=True)
+    with (Path(folder) / 'said.txt').open('ab') as said:
+        process = subprocess.Popen(
+            [sys.executable, '-c', code],
+            cwd=folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+            **how,
+        )
     STARTED.append(process)
     return process
 
 
 def end(process):
     "Kill it with all that it started."
-    with suppress(ProcessLookupError): os.killpg(process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     STARTED.remove(process)
 

@@ -85,7 +85,8 @@ class Visitor:
         "What a browser does when its page is closed."
         self.socket.close()
         address = f'{self.url}/voila/api/shutdown/{self.kernel}'
-        with suppress(OSError): self.opener.open(Request(address, data=f'_xsrf={self.token}'.encode()), timeout=20)
+        with suppress(OSError):
+            self.opener.open(Request(address, data=f'_xsrf={self.token}'.encode()), timeout=20)
 
 
 class Watch(threading.Thread):
@@ -112,8 +113,8 @@ class Watch(threading.Thread):
             self.rows.append(self.look())
 
 
-def _visit(visitor, pictures, until, pause, count, errors):
-    while time.monotonic() < until:
+def _visit(visitor, pictures, over, pause, count, errors):
+    while not over.wait(pause):
         n = count['page']
         count['page'] += 1
         try:
@@ -125,14 +126,13 @@ def _visit(visitor, pictures, until, pause, count, errors):
         except Exception as e:
             errors.append(f'{type(e).__name__}: {e}'[:200])
             return
-        time.sleep(pause)
 
 
-def _call(url, pictures, until, pause, count, errors):
+def _call(url, pictures, over, pause, count, errors):
     from fer_nb import Client
 
     with Client(url, patience=60, trust_env=False) as client:
-        while time.monotonic() < until:
+        while not over.wait(pause):
             n = count['api']
             count['api'] += 1
             try:
@@ -140,7 +140,6 @@ def _call(url, pictures, until, pause, count, errors):
                     errors.append('no face')
             except Exception as e:
                 errors.append(f'{type(e).__name__}: {e}'[:200])
-            time.sleep(pause)
 
 
 def _encoded():
@@ -181,18 +180,20 @@ def drill(seed, seconds, folder, visitors=VISITORS, clients=CLIENTS):
 
 def _soak(server, url, api, pictures, seconds, visitors, clients, errors, count):
     before = server.health()['visitors']
-    open_pages = [Visitor(server.url) for _ in range(visitors)]
+    over, threads, open_pages = threading.Event(), [], []
+    for _ in range(visitors):  # each begins at once: a page that answers no ping is closed
+        open_pages.append(Visitor(server.url))
+        threads.append(
+            threading.Thread(target=_visit, args=(open_pages[-1], pictures, over, 0.02 * visitors, count, errors))
+        )
+        threads[-1].start()
+    for _ in range(clients):
+        threads.append(threading.Thread(target=_call, args=(url, pictures, over, 0.02 * clients, count, errors)))
+        threads[-1].start()
     watch = Watch(dict(page=server.pid, api=api.pid), max(1, min(30, seconds / 60)))
-    until = time.monotonic() + seconds
-    pause = dict(page=0.02 * visitors, api=0.02 * clients)
-    threads = [
-        threading.Thread(target=_visit, args=(o, pictures, until, pause['page'], count, errors)) for o in open_pages
-    ]
-    threads += [
-        threading.Thread(target=_call, args=(url, pictures, until, pause['api'], count, errors)) for _ in range(clients)
-    ]
-    for o in (watch, *threads):
-        o.start()
+    watch.start()
+    time.sleep(seconds)
+    over.set()
     for o in threads:
         o.join()
     watch.over.set()

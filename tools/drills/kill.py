@@ -2,6 +2,7 @@
 to end as if nothing had happened: the same result, and no half-written file beside it."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -139,11 +140,20 @@ def _plain(value):
     return {k: _plain(v) for k, v in value.items() if k not in ('created', 'milliseconds', 'seconds')}
 
 
+def _arrays(path):
+    "The hash of a network's weights and its optimiser's, without their names, which count what a process has built."
+    import h5py
+
+    with zipfile.ZipFile(path) as z:
+        file, found = h5py.File(io.BytesIO(z.read('model.weights.h5'))), []
+    file.visititems(lambda name, o: found.append((name, o[()].tobytes())) if isinstance(o, h5py.Dataset) else None)
+    return hashlib.sha256(b''.join(data for _, data in sorted(found))).hexdigest()
+
+
 def _content(path):
     "What counts of a file."
     if path.suffix == '.keras':
-        with zipfile.ZipFile(path) as z:
-            return hashlib.sha256(z.read('model.weights.h5')).hexdigest()
+        return _arrays(path)
     if path.suffix == '.json':
         return _plain(json.loads(path.read_text()))
     if path.name == 'history.csv' or path.name == 'mine.csv':

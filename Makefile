@@ -4,7 +4,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 PACKAGING := setup.py settings.ini pyproject.toml
 .DEFAULT_GOAL := help
-.PHONY: help demo site docs release test test-all notebooks export lab hooks clean
+.PHONY: help demo site docs release test test-all notebooks export lab hooks drills lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,6 +27,12 @@ test: .venv/.dev ## all tests; one of them: make test STEPS="readme pytest"
 test-all: .venv/.dev ## the tests that take minutes, too, and the notebooks' slow cells that need no data
 	@$(PY) tools/test.py --slow $(STEPS)
 
+drills: .venv/.dev ## fuzz, soak, kill, full disk, supply chain for about MINUTES=10, into drills/; some of them: DRILLS="fuzz kill"
+	@PYTHONPATH=tools $(PY) -m drills --minutes $(or $(MINUTES),10) $(DRILLS)
+
+lock: .venv/.dev ## write requirements.lock anew: what is in .venv where that fits, for all Pythons; make LOCKED=1 test installs by it
+	@$(PY) tools/lock.py
+
 notebooks: .venv/.dev ## execute the notebooks and save their outputs; SLOW=1 also the cells that need data or minutes; NB=nbs/x.ipynb
 	@$(PY) tools/notebooks.py $(NB)
 
@@ -40,7 +46,7 @@ hooks: .venv/.dev ## install nbdev's git and Jupyter hooks, and ruff before comm
 	@$(PY) tools/hooks.py
 
 clean: ## remove what builds, tests and the demo left; .venv, data and runs stay
-	rm -rf build dist *.egg-info demo site test-output .pytest_cache .ruff_cache _docs _proc
+	rm -rf build dist *.egg-info demo site drills test-output .pytest_cache .ruff_cache _docs _proc
 	find fer_nb nbs tests tools \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 .venv/bin/pip:
@@ -55,5 +61,6 @@ clean: ## remove what builds, tests and the demo left; .venv, data and runs stay
 
 .venv/.dev: $(PACKAGING) | .venv/bin/pip
 	@echo "Setting up .venv for development: TensorFlow, JupyterLab, nbdev and what they need (3.3 GB, a few minutes)"
+	@$(if $(LOCKED),$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock)
 	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[all,dev]'
 	@touch .venv/.run $@

@@ -40,7 +40,7 @@ docs = ['sphinx>=8.1,<10', 'myst-nb>=1.2', 'furo>=2024.8', 'sphinx-copybutton>=0
 # nbdev 3 reads no settings.ini and has no nbdev_test; 2.4.14 breaks with newer execnb and fastcore.
 dev = ['nbdev>=2.4.14,<3', 'execnb<0.2', 'fastcore<2', 'jupyterlab>=4.2', 'jupytext>=1.16', 'nbclient>=0.10',
        'nbconvert>=7.16', 'ipykernel>=6.29', 'pytest>=8', 'pytest-xdist>=3.7', 'build>=1.2',
-       'scikit-image>=0.22', 'playwright>=1.45', 'import-linter>=2.3,<3',
+       'scikit-image>=0.22', 'hypothesis>=6.100', 'playwright>=1.45', 'import-linter>=2.3,<3',
        'ruff>=0.17,<0.18', *docs]  # ruff's rules change with its second number
 
 # The models and the page stand at the top of the checkout, and inside the package in a wheel: fer_nb.core.models_dir()

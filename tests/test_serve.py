@@ -189,6 +189,8 @@ def test_the_configuration_that_is_in_force():
     assert c.VoilaConfiguration.allow_template_override == c.VoilaConfiguration.allow_theme_override == 'NO'
     assert not c.VoilaConfiguration.show_tracebacks and c.VoilaConfiguration.file_allowlist == []
     assert c.Voila.tornado_settings['websocket_max_message_size'] == 32 * 2**20
+    settings = c.Voila.tornado_settings                   # a page whose first answer is not there yet stays open
+    assert settings['ws_ping_timeout'] >= 2 * settings['ws_ping_interval']
     assert c.MappingKernelManager.cull_idle_timeout > 0 and not c.MappingKernelManager.cull_connected
 
 

@@ -33,9 +33,9 @@ def answer_message(handlers, content, buffers):
     "(reply, buffers) of one message: what its handler says, or a sentence as `error`; never raises."
     content = content if isinstance(content, dict) else {}
     try:
-        handler = handlers.get(kind := content.get('kind'))
+        handler = handlers.get(kind := str(content.get('kind')))
         if handler is None:
-            raise FerError(f"The page sent a message of an unknown kind ({str(kind)[:40]!r}): reload the page.")
+            raise FerError(f"The page sent a message of an unknown kind ({kind[:40]!r}): reload the page.")
         reply, out = handler(content, [bytes(o) for o in buffers])
     except FerError as e: reply, out = {'error': str(e)}, []
     except Exception as e:

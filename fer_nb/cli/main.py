@@ -13,7 +13,7 @@ from typing import Optional
 
 import typer
 
-from ..core import FerError
+from ..core import FerError, why_not_written
 from .base import MODEL, app, stderr
 
 for _part in 'pictures', 'score', 'films', 'train', 'adapt', 'models', 'weights', 'people', 'site', 'api':
@@ -38,6 +38,10 @@ def main():
     try: app()
     except FerError as e:
         stderr.print(f"Error: {e}")
+        sys.exit(2)
+    except OSError as e:
+        if not (why := why_not_written(e.filename or 'A file of this command', e)): raise
+        stderr.print(f"Error: {why}")
         sys.exit(2)
     except KeyboardInterrupt:
         stderr.print("Interrupted: give the same command again to go on.")

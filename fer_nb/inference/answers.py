@@ -24,7 +24,7 @@ def rule_of(
     "The rule stored in a card. Raises `FerError` if its `answers` are invalid."
     if card is None: return Rule()
     if (answers := card.get('answers')) is None:
-        return Rule(float(card['evaluation'].get('uncertain', {}).get('threshold', 0.)))
+        return Rule(float((card['evaluation'].get('uncertain') or {}).get('threshold', 0.)))
     try:
         rule = Rule(*(float(answers[k]) for k in Rule._fields))
         if 0 <= rule.threshold <= 1 and 0 < rule.pair < inf and 0 < rule.power < inf: return rule

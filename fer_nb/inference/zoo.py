@@ -9,16 +9,32 @@ __all__ = ['RULERS', 'DEFAULT', 'Card', 'read_card', 'list_models', 'models_tabl
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from ..core import FerError, models_dir
 from ..emotions import EMOTIONS
 from .classify import Classifier
 
-# %% ../../nbs/inference/02_zoo.ipynb #7b0a8c5c
+# %% ../../nbs/inference/02_zoo.ipynb #9bf4c287
 _NUMBER = (int, float)
+_FIGURES = dict(split=str, ruler=str, n=int, accuracy=_NUMBER, macro_f1=_NUMBER, distance=_NUMBER, accuracy_ci=list,
+                uncertain=dict)
+
+def _figures_problem(figures):
+    "What is wrong with what a card says of one measurement, as the end of a sentence, or None."
+    if wrong := [k for k,t in _FIGURES.items() if figures.get(k) is not None and not isinstance(figures[k], t)]:
+        return f"the figure {', '.join(wrong)} has the wrong type"
+    numbers = [*(figures.get('accuracy_ci') or ()), (figures.get('uncertain') or {}).get('threshold', 0)]
+    return None if all(isinstance(o, _NUMBER) for o in numbers) else 'a figure is no number'
+
+# %% ../../nbs/inference/02_zoo.ipynb #7b0a8c5c
 _KEYS = dict(name=str, architecture=str, description=str, precision=str, parameters=int, multiply_adds=int,
              input_size=int, labels=list, training_data=dict, seed=int, epochs=int, recipe=dict, command=str,
              versions=dict, evaluation=dict, temperature=_NUMBER, milliseconds=_NUMBER + (type(None),), file=dict,
@@ -39,7 +55,8 @@ def _problem(values):
     rulers = values.get('rulers', {})
     if not isinstance(rulers, dict) or not all(isinstance(o, dict) for o in rulers.values()):
         return 'rulers has the wrong type'
-    return None
+    found = (_figures_problem(o) for o in (values['evaluation'], *rulers.values()))
+    return next(filter(None, found), None if isinstance(file.get('bytes', 0), _NUMBER) else 'bytes is no number')
 
 # %% ../../nbs/inference/02_zoo.ipynb #af39467f
 RULERS = {'votes': 'the majority of the votes, seven emotions', 'votes8': 'the majority of the votes, eight emotions',
@@ -135,7 +152,7 @@ def models_table(
         lines.append(f"| {' | '.join(cells)} |")
     return '\n'.join(lines)
 
-# %% ../../nbs/inference/02_zoo.ipynb #1ffcd91e
+# %% ../../nbs/inference/02_zoo.ipynb #2c6b36b4
 def _model_path(name):
     "The .tflite file for a name or a path."
     if name is None: name = DEFAULT
@@ -152,6 +169,35 @@ def _model_path(name):
         raise FerError(f"There is no model {str(name)!r} (available: {there}).")
     return path
 
+# %% ../../nbs/inference/02_zoo.ipynb #38c79c5b
+_TRIAL = dict(RLIMIT_AS=8*2**30, RLIMIT_CPU=60, RLIMIT_CORE=0)
+_tried = set()        # SHA-256 of what has passed here
+
+def _attempt(path, size, classes):
+    "In the process of a trial: run the network on a few faces. What no longer runs here is left to raise elsewhere."
+    import resource  # which Windows lacks
+    for name,most in _TRIAL.items():
+        with suppress(ValueError, OSError): resource.setrlimit(getattr(resource, name), (most, most))
+    try: network = Classifier(Path(path).read_bytes(), range(classes), size)
+    except FerError: return
+    for n in (1, 3):
+        faces = np.random.default_rng(n).integers(0, 256, (n, size, size), np.uint8)
+        if not np.isfinite(network.logits(faces)).all(): sys.exit("its answers are no numbers")
+
+def _try(path, card):
+    "Raises `FerError` for a network that ends, or hangs, a process of its own."
+    if (digest := card['file']['sha256']) in _tried: return
+    code = 'from fer_nb.inference.zoo import _attempt; import sys; _attempt(sys.argv[1], *map(int, sys.argv[2:]))'
+    words = map(str, (path.resolve(), card.size, len(card.labels)))
+    try: done = subprocess.run([sys.executable, '-c', code, *words], capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired: raise FerError(f"{path} takes minutes to read a face: export it again.") from None
+    if done.returncode:
+        code, said = done.returncode, done.stderr.strip().splitlines()
+        why = f'it ended its process by signal {-code}' if code < 0 or not said else said[-1][:200]
+        raise FerError(f"{path} fails when it is run ({why}): export it again, or get it from somebody you trust.")
+    _tried.add(digest)
+
+# %% ../../nbs/inference/02_zoo.ipynb #5df75b03
 def load_model(
     name=None,     # A shipped model's name, or the path of a .tflite file with its card beside it; None is `DEFAULT`
     threads:int=1, # CPU threads for the network
@@ -163,4 +209,5 @@ def load_model(
     if hashlib.sha256(content).hexdigest() != card['file']['sha256']:
         raise FerError(f"{path} is not the file that its card describes (its SHA-256 differs): copy it again, or "
                        f"export the model again.")
+    if path.resolve().parent != Path(models_dir()).resolve(): _try(path, card)
     return Classifier(content, card.labels, card.size, card.temperature, threads, card)

@@ -8,8 +8,10 @@ __all__ = ['load_teachers', 'ensemble', 'answer_once', 'write_answers', 'read_an
 # %% ../../nbs/training/17_distill.ipynb #9c8e66a7
 import hashlib
 import json
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -93,7 +95,7 @@ def read_answers(
     try:
         with np.load(path) as stored: files, labels, p = (stored[k] for k in ('files', 'labels', 'probabilities'))
     except FileNotFoundError: raise FerError(f"{path} does not exist: give the teacher's answers.") from None
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, AttributeError, TypeError, BadZipFile, zlib.error):
         raise FerError(f"{path} does not hold a teacher's answers: write them with fer-nb answers.") from None
     if tuple(labels) != tuple(faces.names):
         raise FerError(f"{path} has answers about {', '.join(labels)}, the student is to learn "
@@ -230,7 +232,7 @@ def _write_mean(folder, net, runs, first, loss, accuracy, command):
     epochs = sum(len(o.history['epoch']) for o in runs)
     row = dict(epoch=epochs, val_accuracy=round(float(accuracy), 5), val_loss=round(float(loss), 5))
     folder.mkdir(parents=True, exist_ok=True)
-    net.save(folder/'best.keras')
+    with replacing(folder/'best.keras') as part: net.save(part)
     write_history(folder/'history.csv', [row])
     with replacing(folder/'recipe.json') as part: part.write_text(json.dumps(info, indent=1))
     return Run(folder)

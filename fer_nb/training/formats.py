@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..core import FerError, need, replacing
+from ..core import FerError, need, read_json, replacing
 from ..inference.classify import softmax
 from .litert import quiet_conversion
 from .models import probe
@@ -104,7 +104,7 @@ def _onnx(path):
     name = session.get_inputs()[0].name
     return lambda faces: session.run(None, {name: np.asarray(faces, np.float32)})[0]
 
-# %% ../../nbs/training/16_formats.ipynb #48356188
+# %% ../../nbs/training/16_formats.ipynb #45314a15
 def load_model(
     path, # As given to `save_model`
 ):        # A Keras model (for ONNX: a function) from float32 0-255 (N, S, S, 1) to probabilities, with `labels`
@@ -114,7 +114,7 @@ def load_model(
     if not path.exists(): raise FerError(f"{path} does not exist.")
     if not note.is_file():
         raise FerError(f"{note} does not exist: a network is loaded only with its check beside it; save it again.")
-    check = json.loads(note.read_text())
+    check = read_json(note, answers=list)
     try: model = _onnx(path) if kind == 'onnx' else _read(path, kind)
     except FerError: raise
     except Exception as e:                      # HDF5, zip, protobuf and TensorFlow each have their own errors

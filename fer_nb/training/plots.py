@@ -134,15 +134,16 @@ def plot_answers(
     plt.close(fig)
     return fig
 
-# %% ../../nbs/training/12_plots.ipynb #e1068e81
+# %% ../../nbs/training/12_plots.ipynb #92fea3c9
 def _history(source):
     "{column: floats} from a CSV file or a dict. Raises `FerError` if columns are missing."
     if not isinstance(source, dict):
         path = Path(source)
         if not path.is_file(): raise FerError(f"{path} does not exist: give the history.csv of a run.")
-        with open(path, newline='', encoding='utf-8') as f: rows = list(csv.DictReader(f))
-        try: source = {k: [float(r[k]) for r in rows] for k in (rows[0] if rows else ())}
-        except (TypeError, ValueError):
+        try:
+            with open(path, newline='', encoding='utf-8') as f: rows = list(csv.DictReader(f))
+            source = {k: [float(r[k]) for r in rows] for k in (rows[0] if rows else ())}
+        except (TypeError, ValueError, csv.Error):
             raise FerError(f"{path} is not a training history: a value is not a number.") from None
     if missing := [k for k in ('loss', 'accuracy', 'val_loss', 'val_accuracy') if not len(source.get(k, ()))]:
         raise FerError(f"The history has no values of {', '.join(missing)}: give the history.csv of a run.")

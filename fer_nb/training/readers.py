@@ -13,7 +13,9 @@ import sys
 import zipfile
 import zlib
 from collections import Counter
+from lzma import LZMAError
 from pathlib import Path, PurePosixPath
+from struct import error as StructError
 
 import cv2
 import numpy as np
@@ -51,7 +53,8 @@ def read_rows(file, path, required):
     rows = csv.reader(file)
     header = [o.strip().lstrip('\ufeff').lower() for o in next(rows, [])]
     if missing := [o for o in required if o.lower() not in header]:
-        raise FerError(f"{path} has no column {', '.join(missing)}: its header is {', '.join(header) or 'empty'}.")
+        said = ' '.join(', '.join(header).split())[:200] or 'empty'
+        raise FerError(f"{path} has no column {', '.join(missing)}: its header is {said}.")
     for row in rows:
         if not row: continue
         if len(row) < len(header):
@@ -74,9 +77,9 @@ def read_csv(
         for n,row in read_rows(file, path, ('emotion', 'pixels', 'Usage')):
             where = f"{path}, row {n}"
             code, usage = row['emotion'].strip(), row['usage'].strip().lower()
-            if code not in set('0123456'): raise FerError(f"{where}: emotion {code!r} is not one of 0 to 6.")
+            if code not in set('0123456'): raise FerError(f"{where}: emotion {code[:40]!r} is not one of 0 to 6.")
             if usage not in USAGE:
-                raise FerError(f"{where}: Usage {row['usage']!r} is not Training, PublicTest or PrivateTest.")
+                raise FerError(f"{where}: Usage {usage[:40]!r} is not Training, PublicTest or PrivateTest.")
             images.append(_pixels(row['pixels'], size, where))
             labels.append(EMOTIONS.index(FER2013_CODES[int(code)]))
             split.append(USAGE[usage])
@@ -85,9 +88,15 @@ def read_csv(
     origin = f'FER-2013 CSV {Path(path).name}'
     return Faces(np.stack(images), np.array(labels), np.array(split), np.array(source), origin=origin)
 
-# %% ../../nbs/training/01_readers.ipynb #0123d98f
+# %% ../../nbs/training/01_readers.ipynb #df9bea4e
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.pgm')
 
+# What zipfile raises for damaged ones: NotImplementedError for an unknown version, ValueError for a name's coding
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, LZMAError, StructError, OSError, EOFError, KeyError, ValueError,
+               OverflowError, RuntimeError)
+_MOST_BYTES = 2**28    # Of one file in a zip, which may say less than it holds
+
+# %% ../../nbs/training/01_readers.ipynb #0123d98f
 class Tree:
     """A folder or a zip file; raises `FerError` for another file. `names` and `pictures` are relative POSIX paths,
     `read(name)` gives a file's bytes."""
@@ -98,7 +107,7 @@ class Tree:
             self.read = lambda name: (self.path/name).read_bytes()
         else:
             try: self._zip = zipfile.ZipFile(path)
-            except (zipfile.BadZipFile, OSError):
+            except _ZIP_ERRORS:
                 raise FerError(f"{path} is neither a folder, a CSV nor a readable zip file.") from None
             self.names = sorted(o.filename for o in self._zip.infolist() if not o.is_dir())
             self.read = self._zip_read
@@ -107,9 +116,12 @@ class Tree:
         self.pictures = [o for o in self.names if o.lower().endswith(PICTURES)]
 
     def _zip_read(self, name):
-        try: return self._zip.read(name)
-        except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError):
-            raise FerError(f"{self.path}: {name} is damaged or encrypted inside the zip.") from None
+        try:
+            with self._zip.open(name) as file: data = file.read(_MOST_BYTES + 1)
+        except _ZIP_ERRORS:
+            raise FerError(f"{self.path}: {name!r} is damaged or encrypted inside the zip.") from None
+        if len(data) <= _MOST_BYTES: return data
+        raise FerError(f"{self.path}: {name!r} is larger than {_MOST_BYTES/1e6:,.0f} MB: leave it out of the zip.")
 
     def face(self, name, size):
         "One picture as uint8 (size, size) grey."

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from .. import __version__
-from ..core import FerError, replacing
+from ..core import FerError, read_json, replacing
 
 # %% ../../nbs/training/09_runs.ipynb #f7a0c7da
 def write_history(path, rows):
@@ -35,15 +35,21 @@ def read_history(
     "A training history by column: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, seconds."
     path = Path(path)
     if not path.is_file(): raise FerError(f"{path} does not exist: train first.")
-    with open(path, newline='') as f: rows = list(csv.DictReader(f))
-    return {k: [float(r[k]) for r in rows] for k in (rows[0] if rows else ())}
+    try:
+        with open(path, newline='', encoding='utf-8') as f: rows = list(csv.DictReader(f))
+        return {k: [float(r[k]) for r in rows] for k in (rows[0] if rows else ())}
+    except (TypeError, ValueError, csv.Error):
+        raise FerError(f"{path} is not a training history: a value is no number.") from None
 
-# %% ../../nbs/training/09_runs.ipynb #0db85f97
+# %% ../../nbs/training/09_runs.ipynb #961c0528
 def versions():
     "Versions of everything that affects the result."
     backend = keras.backend.backend()
     return {'fer_nb': __version__, 'python': platform.python_version(), 'keras': keras.__version__,
             backend: version(backend), 'numpy': np.__version__, 'opencv-python': cv2.__version__}
+
+# %% ../../nbs/training/09_runs.ipynb #0db85f97
+_REMEDY = "copy the folder of the run again, or delete it and train anew"
 
 @dataclass(frozen=True)
 class Run:
@@ -55,7 +61,10 @@ class Run:
         "The content of `recipe.json`: recipe, command, versions, data."
         path = Path(self.folder)/'recipe.json'
         if not path.is_file(): raise FerError(f"{self.folder} is not a training run: it has no recipe.json.")
-        return json.loads(path.read_text())
+        info = read_json(path, _REMEDY, recipe=dict, data=dict)
+        if not {'arch', 'options', 'size', 'seed'} <= {*info['recipe']} or not {'labels', 'counts'} <= {*info['data']}:
+            raise FerError(f"{path} is damaged: {_REMEDY}.")
+        return info
 
     @property
     def history(self): return read_history(Path(self.folder)/'history.csv')
@@ -70,7 +79,9 @@ class Run:
         "The model with the best validation loss."
         path = Path(self.folder)/'best.keras'
         if not path.is_file(): raise FerError(f"{self.folder} holds no best.keras: its first epoch has not ended yet.")
-        return keras.saving.load_model(path, compile=False)
+        try: return keras.saving.load_model(path, compile=False)
+        except Exception as e:                                  # Keras has none of its own for a damaged file
+            raise FerError(f"{path} cannot be read as a network ({str(e).strip()[:100]!r}): {_REMEDY}.") from None
 
 # %% ../../nbs/training/09_runs.ipynb #dcd44a59
 def start_run(
@@ -86,7 +97,8 @@ def start_run(
         if differ := differ + [k for k in ('data', 'distillation', 'started_from') if old.get(k) != info.get(k)]:
             raise FerError(f"{folder} holds a run with other settings ({', '.join(differ)}): "
                            "give another folder, or delete this one.")
-        if (folder/'state.json').is_file(): state = json.loads((folder/'state.json').read_text())
+        if (note := folder/'state.json').is_file():
+            state = read_json(note, _REMEDY, epoch=int, callbacks=dict, history=list, stopped=bool)
     folder.mkdir(parents=True, exist_ok=True)
     if not state['epoch']:
         with replacing(folder/'recipe.json') as part: part.write_text(json.dumps(info, indent=1))
@@ -97,6 +109,18 @@ def _memory(callback):
     "The state that a callback must keep from one epoch to the next, as plain numbers."
     kept = {k: callback.__dict__[k] for k in ('wait', 'best', 'cooldown_counter') if k in callback.__dict__}
     return {k: None if v is None else float(v) for k,v in kept.items()}
+
+class _SameDice(keras.callbacks.Callback):
+    "Dropout draws by the seed, the epoch and its place, so that a run that goes on draws what it would have drawn."
+    def __init__(self, seed): super().__init__(); self.seed = seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        states = [o for o in self.model.variables if o.name == 'seed_generator_state']
+        for i,o in enumerate(states): o.assign(np.random.SeedSequence((self.seed, epoch, i)).generate_state(2))
+
+class _ExactSwap(keras.callbacks.SwapEMAWeights):
+    "Keras swaps the averages in by adding and subtracting, which rounds; a run that goes on would differ by that."
+    def _tf_swap_variables(self, optimizer): self._backend_swap_variables(optimizer)
 
 class _SaveWeights(keras.callbacks.Callback):
     "First in the list: saves the weights and the optimiser before the averages are swapped in."
@@ -156,5 +180,5 @@ def run_callbacks(
     if recipe.patience: watch.append(keras_own.EarlyStopping(patience=recipe.patience, **loss))
     if recipe.schedule == 'plateau':
         watch.append(keras_own.ReduceLROnPlateau(factor=.3, patience=5, min_lr=recipe.rate/1000, **loss))
-    swap = [keras_own.SwapEMAWeights(swap_on_epoch=True)] if recipe.average else []
-    return [_SaveWeights(folder), *swap, *watch, _Commit(folder, state, watch)]
+    swap = [_ExactSwap(swap_on_epoch=True)] if recipe.average else []
+    return [_SameDice(recipe.seed), _SaveWeights(folder), *swap, *watch, _Commit(folder, state, watch)]

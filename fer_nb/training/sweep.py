@@ -17,11 +17,12 @@ from pathlib import Path
 
 import keras
 
-from ..core import FerError, need, replacing
+from ..core import FerError, need, read_json, replacing
 from ..inference.cluster import connected
 from .augment import AUGMENTS
 from .models import ARCHITECTURES
 from .recipes import Recipe
+from .runs import Run, read_history
 from .train import train
 
 # %% ../../nbs/training/20_sweep.ipynb #598e83cb
@@ -85,15 +86,23 @@ class _Report(keras.callbacks.Callback):
     def __init__(self, trial): super().__init__(); self.trial, self.stopped = trial, False
 
     def on_epoch_end(self, epoch, logs=None):
-        self.trial.report(float(logs['val_accuracy']), epoch)
+        self.trial.report(round(float(logs['val_accuracy']), 5), epoch)     # as the history has it
         if self.trial.should_prune(): self.stopped = self.model.stop_training = True
+
+def _told_again(trial, folder):
+    "Tell Optuna what a trial that was interrupted had reached; whether it had been stopped."
+    if not (folder/'history.csv').is_file(): return False
+    for epoch,accuracy in enumerate(read_history(folder/'history.csv')['val_accuracy']): trial.report(accuracy, epoch)
+    return trial.should_prune()
 
 def _run_trial(trial, recipe, space, faces, folder, verbose):
     "Train with the settings of `trial`; returns the best accuracy, or raises Optuna's `TrialPruned`."
     plan = _with(recipe, _drawn(trial, space))
     name = hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode()).hexdigest()[:10]
     watch = _Report(trial)
-    history = train(plan, faces, folder/name, verbose=verbose, callbacks=[watch]).history
+    watch.stopped = _told_again(trial, folder/name)
+    run = Run(folder/name) if watch.stopped else train(plan, faces, folder/name, verbose=verbose, callbacks=[watch])
+    history = run.history
     trial.set_user_attr('folder', name)
     trial.set_user_attr('epochs', len(history['epoch']))
     best = max(history['val_accuracy'])
@@ -125,7 +134,7 @@ def _study(folder, settings):
     folder.mkdir(parents=True, exist_ok=True)
     note, text = folder/'sweep.json', json.dumps(settings, indent=1)
     if note.is_file():
-        old = json.loads(note.read_text())
+        old = read_json(note)
         if differ := [k for k,v in json.loads(text).items() if old.get(k) != v]:
             raise FerError(f"{folder} holds another sweep ({', '.join(differ)} differ): "
                            "give another folder, or delete this one.")
@@ -138,8 +147,9 @@ def _rows(study):
     "A dict for each finished trial, best first."
     done = [o for o in study.trials if o.state.name in ('COMPLETE', 'PRUNED')]
     plain = lambda values: {k: float(f'{v:.4g}') if isinstance(v, float) else v for k,v in values.items()}
-    rows = [dict(trial=o.number, accuracy=o.user_attrs['accuracy'], epochs=o.user_attrs['epochs'],
-                 stopped=o.state.name == 'PRUNED', **plain(o.params), folder=o.user_attrs['folder']) for o in done]
+    rows = [dict(trial=i, accuracy=o.user_attrs['accuracy'], epochs=o.user_attrs['epochs'],
+                 stopped=o.state.name == 'PRUNED', **plain(o.params), folder=o.user_attrs['folder'])
+            for i,o in enumerate(done)]
     return sorted(rows, key=lambda r: -r['accuracy'])
 
 def _write_table(path, rows):

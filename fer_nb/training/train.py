@@ -57,18 +57,17 @@ def _new(recipe, classes):
     finally: keras.config.set_dtype_policy(before)
 
 def _model(folder, recipe, state, classes, steps, distillation, start, begin):
-    "A new compiled model, or the one that the state names."
+    "A compiled model, new or with the weights that the state names."
     keras.utils.set_random_seed(recipe.seed)
-    saved = folder/f"state-{state['epoch']:04d}.keras"
-    if distillation is None and state['epoch']: return keras.saving.load_model(saved)
     network = _new(recipe, classes) if start is None else start
     if begin is not None and not state['epoch']: inherit(network, begin)
-    if distillation is None: return compile_model(network, recipe, steps)
-    model = compile_model(distillation.distiller(network), recipe, steps, from_logits=True)
+    if distillation is None: model = compile_model(network, recipe, steps)
+    else: model = compile_model(distillation.distiller(network), recipe, steps, from_logits=True)
     if state['epoch']:
-        model(np.zeros((1, recipe.size, recipe.size, 1), np.float32))
+        if distillation: model(np.zeros((1, recipe.size, recipe.size, 1), np.float32))
         model.optimizer.build(model.trainable_variables)
-        model.load_weights(saved)                             # the optimiser's memory with them
+        # weights and the optimiser's memory; a file does not hold everything of an optimiser that the recipe says
+        model.load_weights(folder/f"state-{state['epoch']:04d}.keras")
     return model
 
 # %% ../../nbs/training/10_train.ipynb #983c3db4

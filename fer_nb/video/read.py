@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import FerError, need, replacing
+from ..core import FerError, need, read_json, replacing
 from ..inference.answers import Rule
 from ..inference.draw import check_shape, draw_faces
 from ..inference.quality import Quality
@@ -37,7 +37,7 @@ class _Pieces:
         self.folder, self.note = folder, folder/'state.json'
         self.state = dict(settings=settings, pieces=0, frames=0, broken=0, time=None, last=None, tracker=None)
         if self.note.is_file():
-            old = json.loads(self.note.read_text())
+            old = read_json(self.note, settings=dict, pieces=int, frames=int, broken=int)
             differ = [k for k,v in json.loads(json.dumps(settings)).items() if old['settings'].get(k) != v]
             if differ:
                 raise FerError(f"{folder} holds part of another job ({', '.join(differ)} differ): finish that, or "

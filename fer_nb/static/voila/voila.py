@@ -37,6 +37,7 @@ c.Voila.kernel_websocket_connection_class = 'fer_nb.apps.server.PromptConnection
 c.PromptConnection.limit_rate = False                 # else pictures of more than 1 MB/s to the page are dropped
 c.Voila.tornado_settings = {
     'websocket_max_message_size': 32 * 2**20,         # bytes; a larger message closes the connection
-    'ws_ping_interval': 30000, 'ws_ping_timeout': 30000,   # ms; keeps proxies from closing a quiet connection
+    # ms; keeps proxies from closing a quiet connection. A timeout of one interval would close each page at its first ping
+    'ws_ping_interval': 30000, 'ws_ping_timeout': 90000,
     # 'compress_response': True,                      # where no proxy in front compresses
 }

@@ -1,0 +1,1 @@
+"Drills: what the tests are too short for. `make drills` runs them; CONTRIBUTING.md says how."

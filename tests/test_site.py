@@ -759,7 +759,7 @@ def test_the_dashboard_sends_the_engine_compressed_and_once(served, folder):
     for path, kind in (('worker.js', 'text/javascript'), ('models/detector.tflite', 'application/octet-stream'),
                        *((o.relative_to(folder/'faces').as_posix(), 'application/wasm')
                          for o in (folder/'faces').glob('runtime-*/*internal.wasm'))):
-        whole, url = (folder/'faces'/path).read_bytes(), f'{served.url}device/{path}'
+        whole, url = (folder/'faces'/path).read_bytes(), f'{served.url.rstrip("/")}/device/{path}'
         assert direct.open(url).read() == whole                             # for who takes nothing else
         asks = {'Accept-Encoding': 'gzip, br'}
         with direct.open(Request(url, headers=asks)) as reply:

@@ -127,10 +127,9 @@ class DeviceHandler(StaticFileHandler):
     "/device/: the engine with which a browser reads camera frames itself; the worker may talk to this server only."
     def validate_absolute_path(self, root, absolute_path):
         "Of the files that `build_site` has compressed, the compressed ones, where the browser takes them."
-        path = super().validate_absolute_path(root, absolute_path)
-        asks, packed = self.request.headers, f'{path}.gz'
+        asks, packed = self.request.headers, f'{absolute_path}.gz'
         self.packed = 'gzip' in asks.get('Accept-Encoding', '') and 'Range' not in asks and os.path.isfile(packed)
-        return packed if self.packed else path
+        return super().validate_absolute_path(root, packed if self.packed else absolute_path)
 
     def get_content_type(self):
         return mimetypes.guess_type(self.path)[0] or 'application/octet-stream'

@@ -1,5 +1,6 @@
 "A Firefox that tests drive by WebDriver BiDi, which it speaks itself: Playwright wants a Firefox of its own."
 import asyncio
+import base64
 import itertools
 import json
 import os
@@ -51,6 +52,23 @@ class Firefox:
         while (reply := json.loads(await self.socket.read_message())).get('id') != number: pass
         if reply['type'] == 'error': raise RuntimeError(reply['message'])
         return reply['result']
+
+    def before(self, script):
+        "Has each page that is opened from now on run this function first; what takes that back again."
+        number = self.send('script.addPreloadScript', functionDeclaration=script)['script']
+        return lambda: self.send('script.removePreloadScript', script=number)
+
+    def resize(self, width, height):
+        self.send('browsingContext.setViewport', context=self.window, viewport=dict(width=width, height=height))
+
+    def shot(self, path):
+        path.write_bytes(base64.b64decode(self.send('browsingContext.captureScreenshot', context=self.window)['data']))
+
+    def choose(self, selector, *paths):
+        "Files for an input, as its chooser would give them."
+        found = self.send('browsingContext.locateNodes', context=self.window, locator=dict(type='css', value=selector))
+        where = {k: found['nodes'][0][k] for k in ('sharedId',)}
+        self.send('input.setFiles', context=self.window, element=where, files=[str(o) for o in paths])
 
     def goto(self, url): self.send('browsingContext.navigate', context=self.window, url=url, wait='complete')
 

@@ -6,9 +6,11 @@ import gzip
 import io
 import json
 import os
+import re
 import subprocess
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,7 +20,7 @@ pytest.importorskip('playwright')
 from pages import FAKE, OUTPUT, SLOW, Site, start_browser  # noqa: E402
 from playwright.sync_api import expect  # noqa: E402
 
-from fer_nb.core import FerError  # noqa: E402
+from fer_nb.core import FerError, static_file  # noqa: E402
 from fer_nb.inference.recognize import EmotionRecognizer  # noqa: E402
 from fer_nb.inference.tables import PICTURE_COLUMNS  # noqa: E402
 from fer_nb.video.track import FaceStream  # noqa: E402
@@ -29,7 +31,8 @@ expect.set_options(timeout=SLOW/2)
 class Host:
     "A static server of a folder on this machine, which remembers what was asked for."
     def __init__(self, folder):
-        asked = self.asked = []
+        asked, self.folder = [], folder
+        self.asked = asked
         class Handler(SimpleHTTPRequestHandler):
             def log_message(self, *_): pass
             def log_request(self, code='-', size='-'): asked.append((self.path, int(code)))
@@ -90,7 +93,7 @@ def photos(chromium, host):
 
 # -- The engine and Python, side by side
 
-OPEN = """async (base) => {
+OPEN = """async ([base, settings]) => {
   const told = await (await fetch(base + 'engine.json')).json();
   const worker = new Worker(base + 'worker.js'), waiting = new Map();
   worker.onmessage = ({data: {content}}) => waiting.get(content.id)(content);
@@ -100,21 +103,21 @@ OPEN = """async (base) => {
     worker.postMessage({content: {...content, id}, buffers});
   });
   window.bytes = (text) => Uint8Array.from(atob(text), (o) => o.charCodeAt(0));
-  return ask({kind: 'open', base, settings: told.settings, model: told.model});
+  return ask({kind: 'open', base, settings: settings ?? told.settings, model: told.model});
 }"""
 PHOTO = "([png]) => ask({kind: 'photo', name: 'it'}, [bytes(png)])"
-FRAME = """async ([png, time]) => {
+FRAME = """async ([png, time, most]) => {
   const bitmap = await createImageBitmap(new Blob([bytes(png)]), {colorSpaceConversion: 'none'});
-  return ask({kind: 'frame', time}, [bitmap]);
+  return ask({kind: 'frame', time, most}, [most ? new VideoFrame(bitmap, {timestamp: 1e6*time}) : bitmap]);
 }"""
 
 
 class Engine:
     "The worker without the page: the same messages, pixels as PNG, so that no JPEG decoder is between it and Python."
-    def __init__(self, page, url):
+    def __init__(self, page, url, settings=None):
         self.page = page
         self.page.goto(f'{url}licences/NOTICE.txt')
-        assert 'error' not in self.page.evaluate(OPEN, url)
+        assert 'error' not in self.page.evaluate(OPEN, [url, settings])
 
     def send(self, script, image, *rest):
         png = base64.b64encode(cv2.imencode('.png', image)[1]).decode()
@@ -205,7 +208,6 @@ self.onmessage = async ({ data: [runtime, file, inputs] }) => {
 
 def test_the_networks_alone_give_exactly_the_same_numbers(chromium, host, folder, tmp_path):
     from fer_nb.apps.site import node_command, npm_packages
-    from fer_nb.core import static_file
     from fer_nb.inference.zoo import load_model
     (tmp_path/'node_modules').symlink_to(npm_packages())
     (tmp_path/'engine').symlink_to(static_file('site/engine'))
@@ -230,7 +232,7 @@ def test_the_networks_alone_give_exactly_the_same_numbers(chromium, host, folder
 
 
 def test_a_film_has_the_same_tracks_as_in_python(engine, python):
-    "Two faces that move, one that goes and comes back, nobody, and time that runs unevenly."
+    "Two faces that move, one that goes and comes back, nobody, and time that runs unevenly; by both ways frames come."
     import fake_camera
     stream, time, numbers = FaceStream(python), 0., set()
     for i, frame in enumerate(fake_camera.frames(2, 48)):
@@ -239,11 +241,39 @@ def test_a_film_has_the_same_tracks_as_in_python(engine, python):
         if 30 <= i < 33: frame[:] = 70
         if i == 40: time += 2                                    # so long that everybody gets a new number
         expected = stream(frame, time)
-        found = engine.send(FRAME, frame, time)
+        found = engine.send(FRAME, frame, time, 640*(i % 4 != 0))
         same(found, expected)
         assert [o['track'] for o in found] == [o.track for o in expected]
         numbers |= {o.track for o in expected}
     assert len(numbers) == 4
+
+
+def test_a_camera_with_larger_frames_is_read_at_640_pixels(engine, sample):
+    wide = cv2.copyMakeBorder(cv2.imread(str(sample)), 0, 0, 0, 398, cv2.BORDER_REPLICATE)
+    frame = cv2.resize(wide, (1280, 720))
+    found = engine.page.evaluate(FRAME, [base64.b64encode(cv2.imencode('.png', frame)[1]).decode(), 1e4, 640])
+    assert (found['width'], found['height']) == (640, 360) and [o['label'] for o in found['faces']] == ['happy']
+
+
+def test_the_engine_has_its_numbers_from_python(chromium, host, sample):
+    "Other numbers in engine.json are other answers, and no number in the scripts bears the name of one of them."
+    settings, image = json.loads((host.folder/'faces/engine.json').read_text())['settings'], cv2.imread(str(sample))
+    def faces(change):
+        told = json.loads(json.dumps(settings))
+        change(told)
+        engine = Engine(chromium.new_context().new_page(), host.url, told)
+        try: return engine.send(PHOTO, image)
+        finally: engine.page.context.close()
+    (face,) = faces(lambda o: o.update(people=4))
+    assert sum(face['people'].values()) == 4
+    assert faces(lambda o: o['detector'].update(min_score=.999)) == []
+    assert 'too small' in faces(lambda o: o['limits'].update(pixels=500))[0]['answer']
+    names = {k.lower() for part in (settings, settings['detector'], settings['detector']['search'], settings['limits'],
+                                    settings['tracker'], *settings['models'].values()) for k in part}
+    scripts = static_file('site/engine').glob('*.js')
+    written = {o.lower() for path in scripts for line in path.read_text().splitlines() if line.startswith('const ')
+               for o in re.findall(r'\b([A-Z][A-Z_]+)\b(?=[^=]*=)', line)}
+    assert not written & {o for name in names for o in (name, f'{name}s')}, written & names
 
 
 # -- The page
@@ -405,23 +435,124 @@ def test_firefox_has_the_same_faces_and_tracks_as_python(firefox, host, python, 
         if name in ('sample', 'tilted and masked', 'at the edge', 'wall'):
             same(engine.send(PHOTO, image), python(image))
     for i, frame in enumerate(fake_camera.frames(2, 12)):
-        expected, found = stream(frame, i/30), engine.send(FRAME, frame, i/30)
+        expected, found = stream(frame, i/30), engine.send(FRAME, frame, i/30, 640*(i % 2))
         same(found, expected)
         assert [o['track'] for o in found] == [o.track for o in expected]
 
 
-def test_firefox_shows_the_page_and_its_camera(firefox, host):
-    firefox.goto(host.url)
-    until = lambda script: firefox.evaluate(UNTIL.replace('IT', script))
-    click = "(text) => [...document.querySelectorAll('button')].find((o) => o.textContent === text).click()"
-    assert until("document.documentElement.dataset.engine === 'ready'") is True
-    firefox.evaluate(click, 'Try the sample photo')
-    assert until("document.querySelector('article .box .chip')?.textContent.includes('happy')") is True
-    firefox.evaluate(click, 'Camera')
-    firefox.evaluate(click, 'Start')
-    assert until("+document.querySelector('[data-camera]')?.dataset.frames >= 5") is True
-    assert until("document.querySelector('.fer-nb-camera .empty').textContent.includes('No face in view')") is True
-    assert until("document.documentElement.dataset.offline === 'ready'") is True
+CLICK = "(text) => [...document.querySelectorAll('button')].find((o) => o.textContent === text).click()"
+READY = "document.documentElement.dataset.engine === 'ready'"
+HAPPY = "document.querySelector('article .box .chip')?.textContent.includes('happy')"
+GIVE = """async (how) => {
+  const data = new DataTransfer(), bytes = await (await fetch('sample.jpg')).arrayBuffer();
+  data.items.add(new File([bytes], `${how}.jpg`, {type: 'image/jpeg'}));
+  const event = Object.defineProperty(new Event('paste', {bubbles: true}), 'clipboardData', {value: data});
+  if (how === 'paste') document.dispatchEvent(event);     // Firefox lets no script make one with files
+  else document.querySelector('.drop').dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true}));
+}"""
+FILM = """() => {
+  navigator.mediaDevices.getUserMedia = async () => {
+    const canvas = document.createElement('canvas'), pen = canvas.getContext('2d'), photo = new Image();
+    [canvas.width, canvas.height, photo.src] = [640, 480, 'sample.jpg'];
+    await photo.decode();
+    window.film = setInterval(() => {
+      pen.fillRect(0, 0, 640, 480);
+      for (let i = 0; i < FACES; i++) pen.drawImage(photo, 80, 0, 320, 480, 320*i, Math.random(), 320, 480);
+    }, 40);
+    const stream = canvas.captureStream(25);
+    window.track = stream.getVideoTracks()[0];
+    return stream;
+  };
+}"""
+
+
+@pytest.fixture
+def page(firefox):
+    "The page in Firefox: `until(script)` waits until it is true."
+    def until(script):
+        assert (said := firefox.evaluate(UNTIL.replace('IT', script))) is True, f'{script}: {said}'
+    firefox.until = until
+    return firefox
+
+
+def test_firefox_reads_photos_by_drop_chooser_and_paste_and_bad_ones_get_a_sentence(page, host, sample, pictures):
+    page.goto(host.url)
+    page.until(READY)
+    for width in (390, 1440):
+        page.resize(width, 900)
+        page.evaluate(CLICK, 'Try the sample photo')
+        page.until(HAPPY)
+        assert page.evaluate('() => document.scrollingElement.scrollWidth <= innerWidth')
+        page.shot(OUTPUT/f'site_firefox_{width}.png')
+        page.evaluate(CLICK, 'Clear')
+    for how in ('drop', 'paste'):
+        page.evaluate(GIVE, how)
+        page.until(HAPPY)
+        page.evaluate(CLICK, 'Clear')
+    page.choose('input[type=file]', sample)
+    page.until(HAPPY)
+    for which, said in (('text', 'it holds text'), ('empty', '0 bytes'), ('svg', 'it holds SVG'), ('heic', 'HEIC'),
+                        ('broken', 'breaks off'), ('huge', '100 megapixels'), ('wall', 'No face found')):
+        path = pictures[which]
+        page.choose('input[type=file]', path)
+        card = f'article[aria-label="{path.name}"] .message'
+        page.until(f"document.querySelector('{card}')?.textContent.includes('{said}')")
+    before = page.evaluate("() => document.querySelector('article .bars').innerText")
+    page.evaluate("""() => {
+      const o = document.querySelector('select[aria-label=Model]');
+      o.value = 'lenet';
+      o.dispatchEvent(new Event('change'));
+    }""")
+    page.until(f"document.querySelector('article .bars').innerText !== {json.dumps(before)}")
+    page.until("document.documentElement.dataset.offline === 'ready'")
+
+
+@pytest.mark.parametrize('faces', [0, 1, 2])
+def test_firefox_follows_the_faces_of_a_film_and_says_that_a_camera_is_lost(page, host, faces):
+    forget = page.before(FILM.replace('FACES', str(faces)))
+    try:
+        page.goto(host.url)
+        page.until(READY)
+        page.evaluate(CLICK, 'Camera')
+        page.evaluate(CLICK, 'Start')
+        page.until("+document.querySelector('[data-camera]')?.dataset.frames >= 5")
+        page.until(f"document.querySelectorAll('.live .face').length === {faces}")
+        nobody = "document.querySelector('.fer-nb-camera .empty').innerText.includes('No face in view')"
+        if not faces: page.until(nobody)
+        page.shot(OUTPUT/f'site_firefox_camera_{faces}.png')
+        page.evaluate("() => { track.dispatchEvent(new Event('ended')); clearInterval(film); }")
+        page.until("document.querySelector('.fer-nb-camera .message').textContent.includes('unplugged')")
+    finally: forget()
+
+
+def test_firefox_works_offline_and_refuses_a_changed_network(page, folder, tmp_path):
+    import shutil
+    host = Host(folder)
+    page.goto(host.url)
+    page.until("document.documentElement.dataset.offline === 'ready'")
+    host.stop()
+    page.goto(host.url)
+    page.until(READY)
+    page.evaluate(CLICK, 'Try the sample photo')
+    page.until(HAPPY)
+    shutil.copytree(folder/'faces', tmp_path/'faces')
+    data = bytearray((path := tmp_path/'faces/models/detector.tflite').read_bytes())
+    data[len(data)//2] ^= 1
+    path.write_bytes(data)
+    host = Host(tmp_path)
+    page.goto(host.url)
+    page.until("document.querySelector('.message.bad')?.textContent.includes('is not the file that belongs')")
+    host.stop()
+
+
+@pytest.mark.parametrize('script, said', [
+    ('delete window.Worker', 'no workers'), ('WebAssembly.validate = () => false', 'WebAssembly with SIMD')])
+def test_a_firefox_that_lacks_something_gets_a_sentence(page, host, script, said):
+    forget = page.before(f'() => {{ {script}; }}')
+    try:
+        page.goto(host.url)
+        page.until(f"document.querySelector('#opening .step').textContent.includes('{said}')")
+    finally: forget()
 
 
 # -- Offline, versions, and what a browser may lack
@@ -541,10 +672,13 @@ def test_the_dashboards_camera_asks_the_server_for_nothing(chromium, served):
     site.start_camera(2)
     site.frames(5)
     expect(site.page.locator('.fer-nb-camera .means')).to_contain_text('do not leave this browser')
-    asked = []
+    asked, messages = [], -1
+    while messages < len(sent):                                             # until the page has done all its asking
+        messages = len(sent)
+        site.page.wait_for_timeout(2000)
     site.page.on('request', lambda o: asked.append(o.url))
-    messages = len(sent)
-    site.frames(40)
+    seen = int(site.figures()['frames'])
+    site.frames(seen + 40)
     site.page.wait_for_timeout(5500)                                        # the page asks every five seconds otherwise
     assert asked == [] and len(sent) == messages
     expect(site.page.locator('.live .chip').first).to_contain_text('happy')
@@ -593,3 +727,44 @@ def test_an_engine_that_cannot_be_loaded_is_said_before_a_frame_leaves(chromium,
     site.page.click('role=button[name=Start]')                              # now the visitor knows who reads
     expect(site.page.locator('.live .face')).to_have_count(2)
     site.context.close()
+
+
+def test_a_model_that_is_only_on_the_server_is_not_offered_on_this_device(chromium, folder, with_answers):
+    from fer_nb.apps.serve import start
+    model = with_answers(dict(threshold=.5, pair=.7, power=1))
+    name = Path(model).stem
+    with start(port=0, model=model, device=folder/'faces') as server:
+        site = Site(chromium, server.url)
+        choice, means = 'select[aria-label="Where frames are read"]', site.page.locator('.fer-nb-camera .means')
+        site.start_camera(2)
+        expect(site.page.locator(choice)).to_be_hidden()
+        expect(means).to_contain_text('go to the program that serves this page')
+        expect(means).to_contain_text(f'The model {name} runs on the server only.')
+        site.page.click('role=button[name=Stop]')
+        site.page.select_option('select[aria-label=Model]', 'lenet')
+        site.page.select_option(choice, 'device')
+        site.start_camera(2)
+        expect(means).to_contain_text('do not leave this browser')
+        site.page.select_option('select[aria-label=Model]', name)
+        message = site.page.locator('.fer-nb-camera .message')
+        expect(message).to_contain_text(f'The model {name} runs on the server only: press Start to send frames there.')
+        assert site.lights() == 0                                           # no frame goes elsewhere unasked
+        site.context.close()
+
+
+def test_the_dashboard_sends_the_engine_compressed_and_once(served, folder):
+    from urllib.error import HTTPError
+    from urllib.request import ProxyHandler, Request, build_opener
+    direct = build_opener(ProxyHandler({}))
+    for path, kind in (('worker.js', 'text/javascript'), ('models/detector.tflite', 'application/octet-stream'),
+                       *((o.relative_to(folder/'faces').as_posix(), 'application/wasm')
+                         for o in (folder/'faces').glob('runtime-*/*internal.wasm'))):
+        whole, url = (folder/'faces'/path).read_bytes(), f'{served.url.rstrip("/")}/device/{path}'
+        assert direct.open(url).read() == whole                             # for who takes nothing else
+        asks = {'Accept-Encoding': 'gzip, br'}
+        with direct.open(Request(url, headers=asks)) as reply:
+            told, data = reply.headers, reply.read()
+        assert (told['Content-Encoding'], told['Vary'], told['Content-Type']) == ('gzip', 'Accept-Encoding', kind)
+        assert gzip.decompress(data) == whole and len(data) < .9*len(whole)
+        with pytest.raises(HTTPError, match='304'):
+            direct.open(Request(url, headers=asks | {'If-None-Match': told['Etag']}))

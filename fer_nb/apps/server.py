@@ -8,6 +8,7 @@ __all__ = ['STATIC', 'WORKER_POLICY', 'SERVED', 'PromptConnection', 'Kernels', '
 
 # %% ../../nbs/apps/01_server.ipynb #ba5d7d0f
 import logging
+import mimetypes
 import os
 import re
 import shutil
@@ -78,9 +79,10 @@ def policy(
 ) -> str:
     "The Content-Security-Policy of the page: everything from here, nothing from elsewhere."
     socket = f"ws://{host} wss://{host}" if re.fullmatch(r'[\w.\-]+(:\d+)?|\[[\da-fA-F:]+\](:\d+)?', host) else ''
-    rules = dict(default="'self'", script="'self' 'unsafe-inline' 'unsafe-eval' blob:", style="'self' 'unsafe-inline'",
-                 img="'self' data: blob:", media="'self' data: blob:", font="'self' data:",
-                 connect=f"'self' data: blob: {socket}", worker="'self' blob:", object="'none'")
+    rules = dict(default="'self'", script="'self' 'unsafe-inline' 'wasm-unsafe-eval' blob:",
+                 style="'self' 'unsafe-inline'", img="'self' data: blob:", media="'self' data: blob:",
+                 font="'self' data:", connect=f"'self' data: blob: {socket}",
+                 worker="'self' blob:", object="'none'")
     return ''.join(f"{k}-src {v}; " for k,v in rules.items()) + "frame-ancestors 'self'; base-uri 'self'"
 
 WORKER_POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'"
@@ -123,8 +125,19 @@ class HealthHandler(RequestHandler):
 
 class DeviceHandler(StaticFileHandler):
     "/device/: the engine with which a browser reads camera frames itself; the worker may talk to this server only."
+    def validate_absolute_path(self, root, absolute_path):
+        "Of the files that `build_site` has compressed, the compressed ones, where the browser takes them."
+        asks, packed = self.request.headers, f'{absolute_path}.gz'
+        self.packed = 'gzip' in asks.get('Accept-Encoding', '') and 'Range' not in asks and os.path.isfile(packed)
+        return super().validate_absolute_path(root, packed if self.packed else absolute_path)
+
+    def get_content_type(self):
+        return mimetypes.guess_type(self.path)[0] or 'application/octet-stream'
+
     def set_extra_headers(self, path):
         self.set_header('Cache-Control', 'no-cache')              # asked for again, and not sent again
+        self.set_header('Vary', 'Accept-Encoding')
+        if self.packed: self.set_header('Content-Encoding', 'gzip')
         if path.endswith('.js'): self.set_header('Content-Security-Policy', WORKER_POLICY)
 
 class MissingHandler(BaseVoilaHandler):

@@ -6,6 +6,7 @@
 __all__ = ['engine_settings', 'node_command', 'npm_packages', 'build_site', 'engine_folder', 'current_engine']
 
 # %% ../../nbs/apps/03a_site.ipynb #bf73879a
+import gzip
 import hashlib
 import inspect
 import json
@@ -21,7 +22,8 @@ from pathlib import Path
 from ..core import FerError, make_folder, static_file
 from ..inference import weights
 from ..inference.answers import PEOPLE, rule_of
-from ..inference.detectors import DETECTORS
+from ..inference.detect import WINDOW
+from ..inference.detectors import DETECTORS, SEARCH
 from ..inference.quality import limits_of, load_views
 from ..inference.zoo import list_models, load_model
 from ..video.track import FaceStream, FaceTracker
@@ -45,7 +47,8 @@ def engine_settings(
 ) -> dict:
     "The numbers with which the worker detects, reads and follows faces, as Python does."
     face, views = DETECTORS['blazeface'], load_views().card
-    detector = dict(sha256=weights.WEIGHTS['blazeface'].sha256, framing=face.framing, min_score=face.min_score)
+    detector = dict(sha256=weights.WEIGHTS['blazeface'].sha256, framing=face.framing, min_score=face.min_score,
+                    search=SEARCH._asdict(), window=WINDOW)
     models = {c.name: _network(c) | dict(rule=rule_of(c)._asdict()) for c in cards}
     return dict(runtime=runtime, detector=detector, views=_network(views), limits=limits_of(views)._asdict(),
                 tracker=_defaults(FaceTracker) | _defaults(FaceStream), people=PEOPLE, models=models)
@@ -152,6 +155,8 @@ def _fill(out, cards, model):
     names = [o.relative_to(out).as_posix() for o in files]
     head = f'const VERSION = {json.dumps(version)}, FILES = {json.dumps(names)};\n'
     (out/'sw.js').write_text(head + (_SOURCE/'sw.js').read_text(encoding='utf-8'), encoding='utf-8')
+    for o in files:
+        if o.stat().st_size > 1400: Path(f'{o}.gz').write_bytes(gzip.compress(o.read_bytes(), mtime=0))
     return version
 
 @contextmanager

@@ -1,11 +1,13 @@
 """Measures the page without a server in a real browser with a fake camera, and prints a Markdown table.
 
-    python nbs/tutorials/bench_site.py [--frames 1000] [--json FILE]
+    python nbs/tutorials/bench_site.py [--frames 600] [--whole 10000] [--json FILE]
 
 Needs the extras `all`, `site` and `dev`, npm's registry, and a Chromium (tools/browser.py finds or installs one).
-Browser and server share this machine's cores. The dashboard's camera, read by its kernel, is measured in the same run.
+Browser and server share this machine's cores. The dashboard's camera, read by its kernel, and two packages from npm
+that read faces in browsers, each with its own models, are measured in the same run.
 """
 import argparse
+import base64
 import gzip
 import json
 import os
@@ -19,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
+import cv2
 import numpy as np
 import psutil
 from playwright.sync_api import sync_playwright
@@ -28,7 +31,7 @@ import browser
 import fake_camera
 
 from fer_nb.apps.serve import choose_port, start
-from fer_nb.apps.site import build_site
+from fer_nb.apps.site import build_site, node_command
 
 FAKE = ['--no-sandbox', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream']
 LONG = """window.long = [];
@@ -93,13 +96,116 @@ def visitors(url, server, files, n=200):
             'processor time for a visit, ms': 1000*(sum(server.cpu_times()[:2]) - used)/n}
 
 
+# -- Beside other packages
+
+PEERS = {'@vladmandic/human': '3.3.6', '@vladmandic/face-api': '1.7.15', '@tensorflow/tfjs-backend-wasm': '4.22.0'}
+PHOTO = """async (png) => {
+  const bytes = Uint8Array.from(atob(png), (o) => o.charCodeAt(0)), canvas = document.createElement('canvas');
+  const bitmap = await createImageBitmap(new Blob([bytes]));
+  [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
+  canvas.getContext('2d').drawImage(bitmap, 0, 0);
+  window.canvas = canvas;
+  window.load = (src) => new Promise((done, fail) => {
+    document.head.append(Object.assign(document.createElement('script'), {src, onload: done, onerror: fail}));
+  });
+  window.times = async (read) => {
+    const all = [];
+    let said;
+    for (let i = 0; i < 40; i++) {
+      const start = performance.now();
+      said = await read(i);
+      all.push(performance.now() - start);
+    }
+    return {ms: all.slice(10).sort((a, b) => a - b)[15], said};
+  };
+}"""
+READ = {
+    'this engine': """async () => {
+      const told = await (await fetch('/site/engine.json')).json(), worker = new Worker('/site/worker.js'), inside = [];
+      const ask = (content, buffers = []) => new Promise((done) => {
+        worker.onmessage = ({data}) => done(data.content);
+        worker.postMessage({content, buffers}, buffers);
+      });
+      await ask({kind: 'open', base: location.origin + '/site/', settings: told.settings, model: told.model});
+      const found = await times(async (i) => {
+        const reply = await ask({kind: 'frame', time: i/30, most: 640}, [new VideoFrame(canvas, {timestamp: i})]);
+        inside.push(reply.ms);
+        return reply.faces.map((o) => o.label);
+      });
+      return {...found, inside: inside.slice(10).sort((a, b) => a - b)[15]};
+    }""",
+    'Human': """async () => {
+      await load('/node_modules/@vladmandic/human/dist/human.js');
+      const off = {enabled: false}, base = '/node_modules/@vladmandic/human/models/';
+      const human = new Human.Human({
+        backend: 'wasm', wasmPath: '/node_modules/@tensorflow/tfjs-backend-wasm/dist/', modelBasePath: base,
+        debug: false, cacheSensitivity: 0, filter: off,
+        body: off, hand: off, object: off, gesture: off, segmentation: off,
+        face: {enabled: true, mesh: off, iris: off, description: off, antispoof: off, liveness: off,
+               emotion: {enabled: true}},
+      });
+      await human.load();
+      return times(async () => (await human.detect(canvas)).face.map((o) => o.emotion?.[0]?.emotion));
+    }""",
+    'face-api': """async () => {
+      await load('/node_modules/@vladmandic/face-api/dist/face-api.js');
+      faceapi.tf.setWasmPaths('/node_modules/@tensorflow/tfjs-backend-wasm/dist/');
+      await faceapi.tf.setBackend('wasm');
+      await faceapi.tf.ready();
+      const base = '/node_modules/@vladmandic/face-api/model';
+      await faceapi.nets.tinyFaceDetector.loadFromUri(base);
+      await faceapi.nets.faceExpressionNet.loadFromUri(base);
+      return times(async () => (await faceapi.detectAllFaces(canvas, new faceapi.TinyFaceDetectorOptions())
+        .withFaceExpressions()).map((o) => o.expressions.asSortedArray()[0].expression));
+    }""",
+}
+
+
+def peers(chromium, folder, site):
+    "Milliseconds for a camera frame with one face, of this engine and of two packages; megabytes that these load."
+    command = [node_command('npm'), 'install', '--ignore-scripts', '--no-audit', '--no-fund', '--prefix', str(folder)]
+    subprocess.run([*command, *(f'{k}@{v}' for k, v in PEERS.items())], check=True, stdout=subprocess.DEVNULL)
+    (folder/'site').symlink_to(site)
+    (folder/'blank.html').write_text('<!DOCTYPE html><title>blank</title>')
+    photo, found = base64.b64encode(cv2.imencode('.png', next(fake_camera.frames()))[1]).decode(), {}
+    with static_server(folder) as (url, _):
+        for name, read in READ.items():
+            page, files = chromium.new_page(), set()
+            page.on('requestfinished', lambda o, to=files: to.add(o.url.removeprefix(url).split('?')[0]))
+            page.goto(f'{url}blank.html')
+            page.evaluate(PHOTO, photo)
+            got = page.evaluate(read)
+            found[f'one face, {name}, ms'] = got['ms']
+            if 'inside' in got: found[f'one face, {name}, in the worker, ms'] = got['inside']
+            else:
+                sizes = [len(gzip.compress((folder/o).read_bytes(), 9)) for o in files if (folder/o).is_file()]
+                found[f'one face, {name}, loads MB'] = sum(sizes)/1e6
+            print(f"{name}: {got['said']}")
+            page.close()
+    return found
+
+
+# -- The camera
+
+
 def renderer(chromium_pid):
-    "Megabytes of the largest renderer, its share of what is shared (Linux), and processor seconds of all renderers."
+    "(megabytes of its own, with its share of what is shared) of the largest renderer, Linux; processor seconds."
     found = [o for o in psutil.Process(chromium_pid).children(recursive=True) if '--type=renderer' in o.cmdline()]
-    return max(o.memory_full_info().pss for o in found)/2**20, sum(sum(o.cpu_times()[:2]) for o in found)
+    sizes = [o.memory_full_info() for o in found]
+    return max((o.uss/2**20, o.pss/2**20) for o in sizes), sum(sum(o.cpu_times()[:2]) for o in found)
 
 
-def camera(chromium, pid, url, frames, name):
+def worker_seconds(chromium_pid):
+    "Processor seconds of the threads that run workers in pages, Linux; waiting for a busy machine does not count."
+    used = 0
+    for process in psutil.Process(chromium_pid).children(recursive=True):
+        for path in Path(f'/proc/{process.pid}/task').glob('*/stat'):
+            name, rest = path.read_text().split('(', 1)[1].rsplit(')', 1)
+            if name.startswith('DedicatedWorker'): used += sum(map(int, rest.split()[11:13]))
+    return used/os.sysconf('SC_CLK_TCK')
+
+
+def camera(chromium, pid, url, frames, whole, name):
     "Frames a second, round trips, the page's longest task, the renderer's memory and processor time."
     page, _ = open_page(chromium, url)
     page.evaluate(LONG)
@@ -107,22 +213,31 @@ def camera(chromium, pid, url, frames, name):
     page.click('role=button[name=Start]')
     page.wait_for_selector('.live .face')
     seen = lambda: int(page.eval_on_selector('[data-camera]', 'o => o.dataset.frames ?? 0'))
+    memory = {}
+    def keep(n): memory[n], _ = renderer(pid)
     time.sleep(5)
     page.evaluate("long.length = document.querySelector('[data-camera]').ferNbTrips.length = 0")
-    first, begin, (before, used) = seen(), time.perf_counter(), renderer(pid)
+    first, begin, (_, used), reading = seen(), time.perf_counter(), renderer(pid), worker_seconds(pid)
     while seen() < first + frames: time.sleep(.2)
-    done, seconds, (after, busy) = seen() - first, time.perf_counter() - begin, renderer(pid)
+    done, seconds, (_, busy), read = seen() - first, time.perf_counter() - begin, renderer(pid), worker_seconds(pid)
+    print(f'{name}: {done} frames in {seconds:.1f} s')
     trips, long = page.evaluate("[[...document.querySelector('[data-camera]').ferNbTrips], long]")
+    for goal in sorted({min(1000, whole), whole} - {0}):
+        while seen() < goal: time.sleep(.2)
+        keep(goal)
     page.context.close()
     return {f'{name}: frames a second': done/seconds, f'{name}: round trip, median, ms': float(np.median(trips)),
             f"{name}: renderer's processor time for a frame, ms": 1000*(busy - used)/done,
-            f'{name}: longest task of the page, ms': max(long, default=0.),
-            f"{name}: renderer's memory at first, MB": before, f"{name}: and after {done:,} frames, MB": after}
+            f"{name}: of it the worker's, ms": 1000*(read - reading)/done,
+            f'{name}: longest task of the page, ms': max(long, default=0.)} | {
+            f'{name}: memory after {n:,} frames, {what}, MB': o for n, both in memory.items()
+            for what, o in zip(("the renderer's own", "with its share of Chromium's code"), both)}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--frames', type=int, default=1000, help="camera frames to wait for, for each engine; 0: none")
+    parser.add_argument('--frames', type=int, default=600, help="camera frames to time, for each engine; 0: none")
+    parser.add_argument('--whole', type=int, default=10_000, help="camera frames over which memory is watched")
     parser.add_argument('--json', type=Path, help="write the figures to this file as well")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as tmp, sync_playwright() as p:
@@ -133,12 +248,14 @@ def main():
         pid = next(o.pid for o in psutil.Process().children(recursive=True) if '--remote-debugging-pipe' in o.cmdline())
         with static_server(folder) as (url, server):
             found, files = wire(chromium, url, folder)
+            if args.frames: found |= camera(chromium, pid, url, args.frames, args.whole, 'in the browser')
             found['page to first answer, s'] = float(np.median([first_answer(chromium, url) for _ in range(3)]))
             found |= visitors(url, server, files)
-            if args.frames: found |= camera(chromium, pid, url, args.frames, 'in the browser')
         if args.frames:
             with start(port=0, device=tmp) as server:          # no site there: the kernel reads
-                found |= camera(chromium, pid, server.url, args.frames, 'by a kernel')
+                found |= camera(chromium, pid, server.url, args.frames, 0, 'by a kernel')
+            (other := Path(tmp)/'peers').mkdir()
+            found |= peers(chromium, other, folder)
         version = chromium.version
     machine = f'{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, Chromium {version}'
     print(f'{machine}\n\n| what | measured |\n|---|--:|')

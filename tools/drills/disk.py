@@ -18,34 +18,9 @@ COMMANDS = {
     'plot': ['plot', 'photo.jpg', '--out', 'out/old.png'],
     'video': ['video', 'film.mp4', '--model', 'lenet', '--csv', 'out/old.csv', '--out', 'out/film.mp4'],
     'train': ['train', *kill.DATA, '--arch', 'lenet', '--epochs', '2', '--batch', '28', '--out', 'out/run', '--quiet'],
-    'export': [
-        'export',
-        *kill.DATA,
-        '--run',
-        'teacher',
-        '--name',
-        'mine',
-        '--precision',
-        'float32',
-        '--out',
-        'out/models',
-    ],
-    'sweep': [
-        'sweep',
-        *kill.DATA,
-        '--arch',
-        'lenet',
-        '--over',
-        'rate=0.001:0.01',
-        '--trials',
-        '1',
-        '--epochs',
-        '1',
-        '--batch',
-        '28',
-        '--out',
-        'out/sweep',
-    ],
+    'export': kill.JOBS['export'],
+    'sweep': 'sweep --data faces.csv --arch lenet --over rate=0.001:0.01 --trials 1 --epochs 1 --batch 28 '
+             '--out out/sweep'.split(),
 }
 OLD = {'old.csv': 'old,table\n', 'old.json': '["old"]\n', 'old.png': 'old picture\n'}
 PR_CAPBSET_DROP, OVERRIDES = 24, (1, 2, 3)  # Linux: what lets root write where it may not

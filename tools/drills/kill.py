@@ -17,68 +17,17 @@ from pathlib import Path
 from drills.mutate import source
 
 DATA = ['--data', 'faces.csv']
-JOBS = {
+JOBS = {k: o.split() for k, o in {
     # command in a folder with faces.csv, film.mp4 and the run `teacher`: what it writes is out/
-    'train': [
-        'train',
-        *DATA,
-        '--arch',
-        'mlp',
-        '--epochs',
-        '5',
-        '--batch',
-        '28',
-        '--schedule',
-        'cosine',
-        '--optimizer',
-        'adamw',
-        '--average',
-        '.9',
-        '--weight-decay',
-        '.01',
-        '--out',
-        'out/run',
-        '--quiet',
-    ],
-    'distill': [
-        'distill',
-        *DATA,
-        '--recipe',
-        'lenet',
-        '--option',
-        'dropout=.2',
-        '--teacher',
-        'teacher',
-        '--epochs',
-        '4',
-        '--batch',
-        '28',
-        '--out',
-        'out/run',
-        '--quiet',
-    ],
-    'sweep': [
-        'sweep',
-        *DATA,
-        '--arch',
-        'mlp',
-        '--over',
-        'rate=0.001:0.01',
-        '--over',
-        'dropout=0.1:0.5',
-        '--trials',
-        '3',
-        '--epochs',
-        '2',
-        '--batch',
-        '28',
-        '--out',
-        'out/sweep',
-    ],
-    'export': ['export', *DATA, '--run', 'teacher', '--name', 'mine', '--precision', 'float32', '--out', 'out/models'],
-    'video': ['video', 'film.mp4', '--model', 'lenet', '--csv', 'out/faces.csv', '--out', 'out/film.mp4'],
-}
-
+    'train': 'train --data faces.csv --arch mlp --epochs 5 --batch 28 --schedule cosine --optimizer adamw --average .9 '
+             '--weight-decay .01 --out out/run --quiet',
+    'distill': 'distill --data faces.csv --recipe lenet --option dropout=.2 --teacher teacher --epochs 4 --batch 28 '
+               '--out out/run --quiet',
+    'sweep': 'sweep --data faces.csv --arch mlp --over rate=0.001:0.01 --over dropout=0.1:0.5 --trials 3 --epochs 2 '
+             '--batch 28 --out out/sweep',
+    'export': 'export --data faces.csv --run teacher --name mine --precision float32 --out out/models',
+    'video': 'video film.mp4 --model lenet --csv out/faces.csv --out out/film.mp4',
+}.items()}
 
 STARTED = []
 

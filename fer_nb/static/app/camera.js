@@ -125,11 +125,11 @@ function cameraView({ model, el, signal }) {
   const reader = new Reader(model, signal), ask = (...message) => reader.ask(...message);
   const video = h("video", { playsinline: true, muted: true, "aria-label": "The camera's picture" });
   video.muted = true;
-  const layer = h("canvas.layer", { "aria-hidden": "true" });
+  const layer = h("canvas.layer", { "aria-hidden": "true" }), seen = h("canvas.seen", { "aria-hidden": "true", hidden: true });
   const message = h("p.message", { role: "alert", hidden: true });
   const kept = h("p.fine"), means = h("p.fine.means"), where = h("select", { "aria-label": "Where frames are read", onchange: () => move(where.value) });
   const rest = h("div.rest", {}, icon("photo"), h("p", {}, "Press Start to see faces read as you move."), kept);
-  const stage = h("div.stage", {}, video, layer, rest);
+  const stage = h("div.stage", {}, video, seen, layer, rest);
   const toggle = h("button.primary", { onclick: () => (run ? stop() : start()) }, "Start");
   const choice = h("select", { "aria-label": "Camera", hidden: true, onchange: () => { if (run) start(); } });
   const mirror = h("input", { type: "checkbox", checked: true, onchange: () => stage.classList.toggle("mirrored", mirror.checked) });
@@ -147,7 +147,7 @@ function cameraView({ model, el, signal }) {
     kept.textContent = `Frames stay on ${reader.words.here} and are not kept.`;
     where.replaceChildren(...["device", "kernel"].map((o) => h("option", { value: o, selected: o === reader.place }, PLACES[o].name)));
     where.hidden = !reader.able;
-    means.textContent = reader.able ? reader.words.means : reader.lacks && `${PLACES.kernel.means} ${reader.lacks}`;
+    means.textContent = reader.able ? reader.words.means : reader.only && `${PLACES.kernel.means} ${reader.only}`;
     means.hidden = !means.textContent;
     el.dataset.place = reader.place;
   }
@@ -211,6 +211,7 @@ function cameraView({ model, el, signal }) {
 
   function close(one) {
     one.stream?.getTracks().forEach((o) => o.stop());
+    one.frame?.data?.close?.();
     clearInterval(one.timer);
   }
 
@@ -221,6 +222,7 @@ function cameraView({ model, el, signal }) {
     video.srcObject = null;
     reply = null;
     layer.getContext("2d").clearRect(0, 0, layer.width, layer.height);
+    seen.hidden = true;
     shown.forEach((o) => o.el.remove());
     shown.clear();
     toggle.textContent = "Start";
@@ -244,10 +246,21 @@ function cameraView({ model, el, signal }) {
 
   /** The video's picture as it is now, for an engine in this page; drawn on `canvas` for one elsewhere. */
   function drawn(w, high) {
-    if (reader.place === "device") return createImageBitmap(video, { resizeWidth: w, resizeHeight: high });
+    if (reader.place === "device") return window.VideoFrame ? new VideoFrame(video) : createImageBitmap(video, { resizeWidth: w, resizeHeight: high });
     if (canvas.width !== w || canvas.height !== high) [canvas.width, canvas.height] = [w, high];
     brush.drawImage(video, 0, 0, w, high);
     return canvas;
+  }
+
+  /** The bytes of what is sent, or null: a canvas that pictures are drawn on keeps them in memory, not so one that bytes are put on. */
+  async function pixels(picture) {
+    if (picture === canvas) return brush.getImageData(0, 0, canvas.width, canvas.height);
+    const plain = { format: "RGBA" };
+    try {
+      const bytes = new Uint8ClampedArray(picture.allocationSize(plain));
+      await picture.copyTo(bytes, plain);
+      return new ImageData(bytes, picture.displayWidth);
+    } catch { return null; } // this browser cannot
   }
 
   async function packed(picture) {
@@ -264,11 +277,12 @@ function cameraView({ model, el, signal }) {
     Object.assign(mine, { fresh: false, frame });
     try {
       const picture = await drawn(...[video.videoWidth, video.videoHeight].map((v) => Math.round(v * scale)));
-      if (meter.trip > STALE) frame.still = await createImageBitmap(picture);
+      if (meter.trip > STALE) frame.still = await pixels(picture);
       frame.data = await packed(picture);
     } catch {} // the video has just ended
     if (frame.data) send(mine);
     else mine.frame = null;
+    if (run !== mine) frame.data?.close?.(); // the camera wants its memory back
   }
 
   async function send(mine) {
@@ -279,7 +293,7 @@ function cameraView({ model, el, signal }) {
     grab(mine);
     const sent = performance.now();
     try {
-      const answer = await ask({ kind: "frame", time: frame.time }, [frame.data], PATIENCE);
+      const answer = await ask({ kind: "frame", time: frame.time, most: WIDE }, [frame.data], PATIENCE);
       if (run !== mine) return;
       mine.answered = performance.now();
       meter.add(mine.answered, mine.answered - sent);
@@ -319,12 +333,10 @@ function cameraView({ model, el, signal }) {
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.clearRect(0, 0, pw, ph);
     pen.setTransform(fit, 0, 0, fit, (pw - answer.width * fit) / 2, (ph - answer.height * fit) / 2);
+    seen.hidden = !still;
     if (still) {
-      pen.save();
-      if (mirror.checked) { pen.translate(answer.width, 0); pen.scale(-1, 1); }
-      pen.drawImage(still, 0, 0);
-      pen.restore();
-      still.close();
+      if (seen.width !== still.width || seen.height !== still.height) [seen.width, seen.height] = [still.width, still.height];
+      seen.getContext("2d", { willReadFrequently: true }).putImageData(still, 0, 0);
     }
     drawFaces(pen, emotions(), answer, answer.width, answer.height, mirror.checked);
     nobody.hidden = answer.faces.length > 0;
@@ -379,7 +391,7 @@ function cameraView({ model, el, signal }) {
     if (reader.place === "device" && !reader.able) {
       stop(); // no frame goes elsewhere unasked
       reader.place = "kernel";
-      say(`The model ${model.get("model")} runs on the server only: press Start to send frames there.`);
+      say(`${reader.only.slice(0, -1)}: press Start to send frames there.`);
     } else if (run) reader.open().catch((error) => { stop(); tell(); say(error.message); });
     tell();
   });

@@ -33,7 +33,7 @@ class Device {
     return new Promise((resolve, reject) => {
       const id = ++this.last;
       this.waiting.set(id, { resolve, reject });
-      this.worker.postMessage({ content: { ...content, id }, buffers }, buffers.filter((o) => o instanceof ImageBitmap));
+      this.worker.postMessage({ content: { ...content, id }, buffers }, buffers.filter((o) => o.close));
     });
   }
 
@@ -107,8 +107,14 @@ class Reader {
     signal?.addEventListener("abort", () => this.device?.close());
   }
 
+  /** Why only the kernel can read, or "". */
+  get only() {
+    const name = this.model.get("model");
+    return this.lacks || (this.told && !this.told.settings.models[name] ? `The model ${name} runs on the server only.` : "");
+  }
+
   /** Whether the visitor has a choice. */
-  get able() { return Boolean(this.told && !this.lacks && this.told.settings.models[this.model.get("model")]); }
+  get able() { return Boolean(this.told && !this.only); }
 
   get words() { return PLACES[this.place]; }
 

@@ -4,12 +4,14 @@ import { cut, mirrored, resize, rint } from "./pixels.js";
 
 const SIDE = 128;
 
-/** [[x, y]] of the anchors in a frame of that size, pixels. */
+/** [[x, y]] of the anchors in a frame of that size, pixels; those of the last size are kept. */
 function anchors(width, height) {
+  if (anchors.size === `${width} ${height}`) return anchors.found;
   const found = [];
   for (const [step, each] of [[8, 2], [16, 6]])
     for (let y = 0; y < Math.floor(height / step); y++)
       for (let x = 0; x < Math.floor(width / step); x++) for (let i = 0; i < each; i++) found.push([x * step + step / 2, y * step + step / 2]);
+  Object.assign(anchors, { found, size: `${width} ${height}` });
   return found;
 }
 
@@ -63,14 +65,12 @@ function around(image, box, grow) {
   return [cut(image, x, y, side, side), [x, y]];
 }
 
-export const FLOOR = 0.3; // a look that gives a lower score sees no face
-
-/** The mean of all `looks` ([window size in faces, mirrored]) at a candidate if its score is `minScore` or more, else null. */
-export async function lookAgain(net, image, box, minScore, looks) {
+/** The mean of all `looks` ([window size in faces, mirrored]) at a candidate if its score is `minScore` or more, else null; one below `floor` ends them. */
+export async function lookAgain(net, image, box, minScore, looks, floor) {
   const rows = [];
   for (const [grow, flipped] of looks) {
     const [part, corner] = around(image, box, grow);
-    let seen = await pass(net, flipped ? mirrored(part) : part, Math.min(FLOOR, minScore));
+    let seen = await pass(net, flipped ? mirrored(part) : part, floor);
     seen = seen.map((o) => placed(flipped ? mirror(o, part.width) : o, corner)).filter((o) => overlap(box, o)[0] > 0.3);
     if (!seen.length) return null;
     rows.push(seen[0]);

@@ -4,24 +4,22 @@ import { detection, meanOf, merge, overlap, putBack, rollBetween, rowOf, turned,
 import { cutTurned, grey, rint, square } from "./pixels.js";
 import { search } from "./search.js";
 
-const WINDOW = 256; // side of the cut in which a turned face is looked at, pixels
-
 /** The face after one more look at it, upright; as it was where that look finds none. */
-async function lookUpright(net, image, face) {
+async function lookUpright(net, image, face, { window: side, search: { floor } }) {
   const [x, y, w, h] = face.box, cx = x + w / 2, cy = y + h / 2, wide = 2 * Math.max(w, h);
-  const seen = await pass(net, cutTurned(image, cx, cy, wide, face.roll, WINDOW), 0.3);
-  const [first] = seen.filter((o) => overlap([WINDOW / 4, WINDOW / 4, WINDOW / 2, WINDOW / 2], o)[0] > 0.2);
+  const seen = await pass(net, cutTurned(image, cx, cy, wide, face.roll, side), floor);
+  const [first] = seen.filter((o) => overlap([side / 4, side / 4, side / 2, side / 2], o)[0] > 0.2);
   if (!first) return face;
-  const row = putBack(first, cx, cy, wide, face.roll, WINDOW);
+  const row = putBack(first, cx, cy, wide, face.roll, side);
   row[4] = face.score;
   return detection(row);
 }
 
 /** The same face, its box and key points placed by looks at the upright face if it is turned. */
-async function upright(net, image, face) {
+async function upright(net, image, face, settings) {
   for (let i = 0; i < 2; i++) {
     if (!turnOf(face.roll)) return face;
-    const again = await lookUpright(net, image, face);
+    const again = await lookUpright(net, image, face, settings);
     if (Math.abs(rollBetween(0, again.roll - face.roll, 1)) <= 15) return detection(meanOf([rowOf(face), rowOf(again)]));
     face = again;
   }
@@ -34,13 +32,13 @@ export const smallestFace = (w, h) => Math.max(24, Math.min(Math.max(w, h) / 50,
 /** The faces in `image`: [{box, score, points, roll}], the surest first. */
 export async function detectFaces(net, image, settings, { minFace, known = [] } = {}) {
   const { width: w, height: h } = image, least = Math.max(minFace ?? smallestFace(w, h), 8);
-  const rows = await search(net, image, settings.min_score, least, known);
+  const rows = await search(net, image, settings.min_score, least, known, settings.search);
   const inside = ([x, y, bw, bh, score]) => {
     const cx = x + bw / 2, cy = y + bh / 2;
     return cx >= 0 && cx < w && cy >= 0 && cy < h && bw > 0 && bh > 0 && score >= settings.min_score;
   };
   const found = [];
-  for (const row of merge(rows.filter(inside))) found.push(await upright(net, image, detection(row)));
+  for (const row of merge(rows.filter(inside))) found.push(await upright(net, image, detection(row), settings));
   return found;
 }
 

@@ -32,16 +32,28 @@ function flaw(bytes, kind, name) {
   return open ? `${name} is a ${kind} that breaks off before its end: copy or download it again.` : "";
 }
 
-let brush;
+let brush, bytes;
 
-/** The RGBA pixels of a bitmap, which is closed. */
-export function pixelsOf(bitmap) {
-  const { width: w, height: h } = bitmap;
+/** The RGBA pixels of a bitmap, or of a video's frame made (w, h); it is closed. */
+export function pixelsOf(image, w = image.width, h = image.height) {
   brush ??= new OffscreenCanvas(w, h).getContext("2d", { willReadFrequently: true });
   if (brush.canvas.width !== w || brush.canvas.height !== h) Object.assign(brush.canvas, { width: w, height: h });
-  brush.drawImage(bitmap, 0, 0);
-  bitmap.close();
+  brush.drawImage(image, 0, 0, w, h);
+  image.close();
   return brush.getImageData(0, 0, w, h);
+}
+
+/** The RGBA pixels of a video's frame, which is closed; valid until the next one. Without a canvas, whose memory grows with each frame. */
+export async function frameOf(frame, most) {
+  const { displayWidth: width, displayHeight: height } = frame, scale = most / width, plain = { format: "RGBA", colorSpace: "srgb" };
+  if (scale < 1) return pixelsOf(frame, most, Math.round(height * scale));
+  try {
+    const size = frame.allocationSize(plain);
+    if (bytes?.length !== size) bytes = new Uint8ClampedArray(size);
+    await frame.copyTo(bytes, plain);
+  } catch { return pixelsOf(frame, width, height); } // a browser that copies only what the camera gave
+  frame.close();
+  return { data: bytes, width, height };
 }
 
 /** {image, original}: the pixels of a picture file, and its size. Throws a sentence for what is no picture. */

@@ -1,13 +1,7 @@
 // Where BlazeFace looks: the whole picture, blocks of it where small faces are sought, and candidates again.
-import { FLOOR, look, lookAgain, pass, resized } from "./blazeface.js";
+import { look, lookAgain, pass, resized } from "./blazeface.js";
 import { merge, overlap, placed } from "./boxes.js";
 import { cut, rint } from "./pixels.js";
-
-const SEEN = 7; // BlazeFace sees faces down to this part of a frame of 128 pixels
-const SHOWN = 24; // the size of the smallest face in a block, pixels
-const [BLOCK, OVERLAP] = [640, 64]; // longest side of a block, and how far neighbours overlap, pixels
-const SURE = 0.75;
-const LOOKS = [[3, false], [2, false], [2, true], [3, true]], ONE = [[2, false]]; // size of the window in faces, mirrored
 
 /** `image` made smaller or, up to `most`, larger by `factor`, and the factors that bring boxes back. */
 function scaled(image, factor, most = 1) {
@@ -16,15 +10,15 @@ function scaled(image, factor, most = 1) {
 }
 
 /** {side, starts} of the blocks along a side of `length` pixels: as few as cover it and overlap; 16 divides them. */
-function blocks(length) {
-  const n = Math.max(1, Math.ceil((length - OVERLAP) / (BLOCK - OVERLAP))), side = 16 * Math.ceil((length + (n - 1) * OVERLAP) / n / 16);
+function blocks(length, { block, overlap: shared }) {
+  const n = Math.max(1, Math.ceil((length - shared) / (block - shared))), side = 16 * Math.ceil((length + (n - 1) * shared) / n / 16);
   return { side, starts: Array.from({ length: n }, (_, i) => (n > 1 ? Math.trunc((i * Math.max(0, length - side)) / (n - 1)) : 0)) };
 }
 
 /** Rows of what may be a face of `minFace` pixels or more, in all blocks of `image`. */
-async function closer(net, image, floor, minFace) {
-  const [small, back] = scaled(image, SHOWN / minFace, 1.5); // finer than its pixels by half: more shows nothing
-  const { side: w, starts: xs } = blocks(small.width), { side: h, starts: ys } = blocks(small.height), found = [];
+async function closer(net, image, floor, minFace, how) {
+  const [small, back] = scaled(image, how.shown / minFace, 1.5); // finer than its pixels by half: more shows nothing
+  const { side: w, starts: xs } = blocks(small.width, how), { side: h, starts: ys } = blocks(small.height, how), found = [];
   for (const y of ys)
     for (const x of xs) {
       const part = cut(small, x, y, Math.min(w, small.width - x), Math.min(h, small.height - y));
@@ -36,10 +30,10 @@ async function closer(net, image, floor, minFace) {
 }
 
 /** Rows of what BlazeFace takes for a face at first sight, with whether it is sure and large, so that its box lies well. */
-async function candidates(net, image, floor, minFace) {
+async function candidates(net, image, floor, minFace, how) {
   const found = await pass(net, image, floor), long = Math.max(image.width, image.height);
-  for (const o of found) if (o[4] >= SURE && Math.min(o[2], o[3]) >= long / 5) o[4] += 1; // so that they win, whatever a block says
-  if (long > minFace * SEEN) found.push(...(await closer(net, image, floor, minFace)));
+  for (const o of found) if (o[4] >= how.sure && Math.min(o[2], o[3]) >= long / 5) o[4] += 1; // so that they win, whatever a block says
+  if (long > rint(minFace * how.seen)) found.push(...(await closer(net, image, floor, minFace, how)));
   return merge(found, { within: 2 }).map((row) => {
     const plain = row[4] > 1;
     if (plain) row[4] -= 1;
@@ -47,12 +41,12 @@ async function candidates(net, image, floor, minFace) {
   });
 }
 
-/** Rows of the faces in `image`: four more looks at each candidate, one or none if it is sure. */
-export async function search(net, image, minScore, minFace, known) {
-  const faces = [];
-  for (const { row, plain } of await candidates(net, image, Math.min(FLOOR, minScore), minFace)) {
-    const near = row[4] >= Math.max(SURE, minScore) || known.some((o) => overlap(row, o)[0] > 0.4);
-    faces.push(plain && row[4] >= minScore ? row : await lookAgain(net, image, row, minScore, near ? ONE : LOOKS));
+/** Rows of the faces in `image`: four more looks at each candidate, one or none if it is sure; `how` is Python's SEARCH. */
+export async function search(net, image, minScore, minFace, known, how) {
+  const faces = [], floor = Math.min(how.floor, minScore);
+  for (const { row, plain } of await candidates(net, image, floor, minFace, how)) {
+    const near = row[4] >= Math.max(how.sure, minScore) || known.some((o) => overlap(row, o)[0] > 0.4);
+    faces.push(plain && row[4] >= minScore ? row : await lookAgain(net, image, row, minScore, near ? how.near : how.looks, floor));
   }
   return faces.filter(Boolean);
 }

@@ -1,7 +1,7 @@
 // The engine: answers the page's messages as fer_nb.apps.widgets does in a kernel, one at a time.
 import { smallestFace } from "./detect.js";
 import { fetched, openDetector, openNetwork, startRuntime } from "./network.js";
-import { openPhoto, pixelsOf } from "./photos.js";
+import { frameOf, openPhoto, pixelsOf } from "./photos.js";
 import { pictureOf, readFaces, Stream, told } from "./recognize.js";
 
 const state = { models: new Map() };
@@ -43,10 +43,10 @@ const handlers = {
     return [{ faces: faces.map((o) => told(o, state)), width, height, original, least, ms: performance.now() - start }];
   },
 
-  async frame({ time }, [bitmap]) {
-    const frame = pixelsOf(bitmap);
+  async frame({ time, most }, [picture]) {
+    const start = performance.now(), frame = picture instanceof ImageBitmap ? pixelsOf(picture) : await frameOf(picture, most);
     const faces = await state.stream.read(state, pictureOf(frame), time);
-    return [{ faces: faces.map((o) => told(o, state)), width: frame.width, height: frame.height }];
+    return [{ faces: faces.map((o) => told(o, state)), width: frame.width, height: frame.height, ms: performance.now() - start }];
   },
 
   /** The addresses of all files that the engine has loaded. */

@@ -22,6 +22,7 @@ from fer_nb.training.faces import drawn_faces
 from fer_nb.training.models import ARCHITECTURES, build
 from fer_nb.training.recipes import Recipe
 from fer_nb.training.train import train
+from fer_nb.training.transfer import pretrained
 from fer_nb.training.votes import VOTE_COLUMNS, with_votes
 
 FACES = drawn_faces(700, size=28)
@@ -273,3 +274,10 @@ def test_the_card_is_plain_json_that_people_can_read(run, tmp_path):
     card = export.export_run(run, 'm', FACES, tmp_path)
     text = (tmp_path/'m.json').read_text()
     assert json.loads(text) == card.data and str(tmp_path) not in text and max(map(len, text.splitlines())) < 400
+
+
+def test_a_run_in_bfloat16_becomes_a_model_that_can_be_trained_on(tmp_path):
+    recipe = Recipe('lenet', size=28, epochs=2, batch=32, augment='none', precision='bfloat16')
+    export.export_run(train(recipe, FACES, tmp_path/'run', verbose=0), 'm', FACES, tmp_path, 'float32')
+    net, card = pretrained(tmp_path/'m.tflite')
+    assert net.compute_dtype == 'float32' and card.name == 'm'

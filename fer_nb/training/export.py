@@ -46,6 +46,14 @@ def _recorded(probabilities):
     half = probabilities.astype(np.float16)
     return half if (half.argmax(1) == probabilities.argmax(1)).all() else probabilities
 
+def _in_float32(model):
+    "The same network in float32, if it was trained in bfloat16."
+    config = json.dumps(model.get_config())
+    if 'mixed_bfloat16' not in config: return model
+    same = type(model).from_config(json.loads(config.replace('mixed_bfloat16', 'float32')))
+    same.set_weights(model.get_weights())
+    return same
+
 def _packed(model):
     "The packed weights of the network, and its answers to `probe` with them."
     packed = pack_weights(model)
@@ -149,7 +157,7 @@ def export_run(
 ) -> Card:
     "Convert a run's best network, check it, measure it, and write it with its card. A failed check writes nothing."
     run = run if isinstance(run, Run) else Run(Path(run))
-    info, history, model, out = run.info, run.history, run.best(), Path(out)
+    info, history, model, out = run.info, run.history, _in_float32(run.best()), Path(out)
     _check_run(info, faces, name)
     train, split = faces.of('train'), split or info['recipe']['validation']
     check = faces.of(split).with_label()

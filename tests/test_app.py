@@ -122,7 +122,7 @@ def test_a_model_with_labels_of_its_own(chromium, tmp_path):
     from fer_nb.inference.zoo import load_model
     card = load_model('lenet').card
     about = json.loads(card.path.read_text().replace('"happy"', '"joy"').replace('"neutral"', '"contempt"'))
-    about['evaluation']['uncertain']['threshold'] = .999                         # so hardly any answer is sure enough
+    about['answers'] |= dict(threshold=1., pair=1.01)                            # so no answer is sure enough
     about |= dict(name='mine', file=about['file'] | dict(name='mine.tflite'))
     (tmp_path/'mine.json').write_text(json.dumps(about))
     (tmp_path/'mine.tflite').write_bytes(card.model_path.read_bytes())

@@ -250,17 +250,18 @@ def test_votes_that_do_not_belong_to_the_data(drawn_csv, tmp_path, command, data
 
 def test_a_card_without_the_second_ruler(drawn_csv, tmp_path, command):
     from fer_nb.core import models_dir
-    shutil.copy(models_dir()/'lenet.tflite', tmp_path)
-    card = json.loads((models_dir()/'lenet.json').read_text())
+    shutil.copy(models_dir()/'se_resnet_fer2013.tflite', tmp_path)
+    card = json.loads((models_dir()/'se_resnet_fer2013.json').read_text())
     card.pop('rulers')
     card['evaluation']['ruler'] = 'label'
-    (tmp_path/'lenet.json').write_text(json.dumps(card))
-    model, data = ('--model', tmp_path/'lenet.tflite'), ('--data', drawn_csv/'fer2013.csv')
+    (tmp_path/'se_resnet_fer2013.json').write_text(json.dumps(card))
+    model, data = ('--model', tmp_path/'se_resnet_fer2013.tflite'), ('--data', drawn_csv/'fer2013.csv')
     done = command('evaluate', *data, *model)
-    assert done.returncode == 0 and 'The card of lenet lacks the ruler votes, votes8: fer-nb evaluate' in done.stderr
+    said = 'The card of se_resnet_fer2013 lacks the ruler votes, votes8: fer-nb evaluate'
+    assert done.returncode == 0 and said in done.stderr
     assert one_sentence(command('evaluate', *data, *model, '--card'), 'give the table of them with --votes')
     (tmp_path/'votes.csv').write_text('\n'.join([HEAD, *by_row(*range(6))]))
     votes = ('--votes', tmp_path/'votes.csv')
     assert one_sentence(command('evaluate', *data, *model, *votes, '--card', '--flip'), 'leave --split, --flip')
     assert one_sentence(command('evaluate', *data, *model, *votes, '--card'), 'figures of 3589 faces and this data 3')
-    assert json.loads((tmp_path/'lenet.json').read_text()) == card
+    assert json.loads((tmp_path/'se_resnet_fer2013.json').read_text()) == card

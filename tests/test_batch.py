@@ -164,11 +164,12 @@ def test_crops_together_answer_as_one_by_one(recognizer, crops):
         np.testing.assert_allclose(face.probabilities, alone.probabilities, atol=1e-5)
 
 
-def test_settings_reach_every_thread(recognizer, crops):
-    strict = EmotionRecognizer('lenet', threshold=1., flip=True)
+def test_settings_reach_every_thread(crops):
+    name = 'se_resnet_fer2013'                                             # LeNet is too sure of a drawn face
+    strict = EmotionRecognizer(name, threshold=1., flip=True)
     given = [o.faces[0] for o in read_pictures(crops, strict, crops=True, threads=3)]
-    named = [o.faces[0] for o in read_pictures(crops, crops=True, threads=3, model='lenet', threshold=1., flip=True)]
-    plain = [o.faces[0] for o in read_pictures(crops, recognizer, crops=True, threads=3)]
+    named = [o.faces[0] for o in read_pictures(crops, crops=True, threads=3, model=name, threshold=1., flip=True)]
+    plain = [o.faces[0] for o in read_pictures(crops, EmotionRecognizer(name), crops=True, threads=3)]
     assert all(f.uncertain for f in given) and not all(f.uncertain for f in plain)
     assert np.array_equal([f.probabilities for f in given], [f.probabilities for f in named])
     assert np.abs(np.subtract([f.probabilities for f in given], [f.probabilities for f in plain])).max() > .01

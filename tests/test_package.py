@@ -14,7 +14,7 @@ from fer_nb.core import models_dir
 HEAVY = ('tensorflow', 'keras', 'matplotlib', 'sklearn', 'pandas', 'seaborn', 'IPython')
 RUN_SIDE = ('core', 'emotions', 'inference.image', 'inference.zoo', 'inference.detect', 'inference.recognize',
             'inference.draw', 'video.track', 'apps.client', 'cli.main')
-PARTS = 'train', 'app', 'api', 'phone', 'video', 'sweep', 'ray', 'onnx'       # the extras that make up `all`
+PARTS = 'train', 'app', 'api', 'people', 'phone', 'video', 'sweep', 'ray', 'onnx'       # the extras that make up `all`
 
 
 def python(code, cwd):

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -257,15 +258,18 @@ def test_a_full_disk_loses_nothing(there):
     with Gallery(path) as g: assert len(g) == 1 + len(said.split())
 
 
-def test_an_encrypted_gallery(command, there, monkeypatch):
+def test_an_encrypted_gallery(there):
     pytest.importorskip('sqlcipher3')
-    monkeypatch.setenv('FER_NB_PASSPHRASE', "it's a secret")
-    command('people', 'add', 'Zebulon', 'eileen.png', '--consent', 'Z.', cwd=there)
+    def run(passphrase, *words):
+        env = {**os.environ, 'FER_NB_PASSPHRASE': passphrase}
+        return subprocess.run([Path(sys.executable).parent/'fer-nb', *words], cwd=there, env=env, capture_output=True,
+                              text=True, timeout=120)
+    secret = "it's a secret"
+    assert run(secret, 'people', 'add', 'Zebulon', 'eileen.png', '--consent', 'Z.').returncode == 0
     assert b'ebulon' not in (there/'people.db').read_bytes()
-    assert 'Zebulon' in command('predict', 'eileen.png', '--people', 'people.db', cwd=there).stdout
+    assert 'Zebulon' in run(secret, 'predict', 'eileen.png', '--people', 'people.db').stdout
     for passphrase in 'wrong', '':
-        monkeypatch.setenv('FER_NB_PASSPHRASE', passphrase)
-        done = command('people', 'list', cwd=there)
+        done = run(passphrase, 'people', 'list')
         assert done.returncode == 2 and 'FER_NB_PASSPHRASE' in done.stderr and len(done.stderr.splitlines()) == 1
 
 

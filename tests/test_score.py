@@ -202,7 +202,7 @@ def test_out_of_disk_is_one_sentence_and_the_same_command_goes_on(archive, expec
     out = tmp_path/'out'
     small = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))          # no file grows above 6 kB
     r = call(archive, '--out', out, '--batch', 15, preexec_fn=small)
-    assert r.returncode == 2 and 'Traceback' not in r.stderr and 'cannot be written: File too large' in r.stderr
+    assert r.returncode == 2 and 'Traceback' not in r.stderr and 'cannot be written: the disk is full' in r.stderr
     assert [o.name for o in out.glob('part-*')] == [] and not list(out.glob('.*.part.*'))
     assert call(archive, '--out', out, '--batch', 15).returncode == 2 and rows(out) == expected
 

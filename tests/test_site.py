@@ -500,7 +500,7 @@ def test_firefox_reads_photos_by_drop_chooser_and_paste_and_bad_ones_get_a_sente
     before = page.evaluate("() => document.querySelector('article .bars').innerText")
     page.evaluate("""() => {
       const o = document.querySelector('select[aria-label=Model]');
-      o.value = 'lenet';
+      o.value = 'se_resnet_fer2013';
       o.dispatchEvent(new Event('change'));
     }""")
     page.until(f"document.querySelector('article .bars').innerText !== {json.dumps(before)}")

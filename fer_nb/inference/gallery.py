@@ -67,6 +67,10 @@ def _connect(path, passphrase, create, wait):
     if passphrase:
         db.execute('PRAGMA cipher_log_level = NONE')              # it would write to the terminal
         db.execute("PRAGMA key = '{}'".format(passphrase.replace("'", "''")))
+        if not db.execute('PRAGMA cipher_version').fetchone():       # another library's SQLite took its place
+            db.close()
+            raise FerError(f"{path} cannot be encrypted in this process, where another SQLite was loaded first: open "
+                           "the gallery in a process of its own.")
     return library, db
 
 def _prepare(path, db):

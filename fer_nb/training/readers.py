@@ -76,10 +76,10 @@ def read_csv(
     with open_text(path) as file:
         for n,row in read_rows(file, path, ('emotion', 'pixels', 'Usage')):
             where = f"{path}, row {n}"
-            code, usage = row['emotion'].strip(), row['usage'].strip().lower()
+            code, given = row['emotion'].strip(), row['usage'].strip()
             if code not in set('0123456'): raise FerError(f"{where}: emotion {code[:40]!r} is not one of 0 to 6.")
-            if usage not in USAGE:
-                raise FerError(f"{where}: Usage {usage[:40]!r} is not Training, PublicTest or PrivateTest.")
+            if (usage := given.lower()) not in USAGE:
+                raise FerError(f"{where}: Usage {given[:40]!r} is not Training, PublicTest or PrivateTest.")
             images.append(_pixels(row['pixels'], size, where))
             labels.append(EMOTIONS.index(FER2013_CODES[int(code)]))
             split.append(USAGE[usage])

@@ -411,7 +411,7 @@ def test_malformed_messages_are_answered_and_the_next_one_works(sample, caplog):
     good = cv2.imencode('.jpg', cv2.resize(cv2.imread(str(sample)), (640, 480)))[1].tobytes()
     for content in (None, 'x', [], {}, {'id': 1}, *({'id': 1, 'kind': o} for o in ('nonsense', ['photo'], 'photo'))):
         assert said(photo, content)['error'].endswith('.')
-    for when in (None, 'noon', float('nan'), [1]):
+    for when in (None, 'noon', float('nan'), [1], 10**400):
         assert 'time' in said(camera, {'id': 2, 'kind': 'frame', 'time': when}, good)['error']
     tall = cv2.imencode('.jpg', np.zeros((5000, 3000), np.uint8))[1].tobytes()
     for bad in (b'', b'nonsense', good[:500], tall):

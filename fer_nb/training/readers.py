@@ -119,9 +119,9 @@ class Tree:
         try:
             with self._zip.open(name) as file: data = file.read(_MOST_BYTES + 1)
         except _ZIP_ERRORS:
-            raise FerError(f"{self.path}: {name!r} is damaged or encrypted inside the zip.") from None
+            raise FerError(f"{self.path}: {name[-80:]!r} is damaged or encrypted inside the zip.") from None
         if len(data) <= _MOST_BYTES: return data
-        raise FerError(f"{self.path}: {name!r} is larger than {_MOST_BYTES/1e6:,.0f} MB: leave it out of the zip.")
+        raise FerError(f"{self.path}: {name[-80:]!r} is larger than {_MOST_BYTES/1e6:,.0f} MB: leave it out.")
 
     def face(self, name, size):
         "One picture as uint8 (size, size) grey."
@@ -199,7 +199,7 @@ def _rafdb_rows(text, where):
         parts = line.split()
         if not parts: continue
         if len(parts) != 2 or parts[1] not in set('1234567'):
-            raise FerError(f"{where}, row {n}: {line!r} is not a file name and a label from 1 to 7.")
+            raise FerError(f"{where}, row {n}: {line[:60]!r} is not a file name and a label from 1 to 7.")
         yield parts[0], RAFDB_CODES[int(parts[1])]
 
 # %% ../../nbs/training/01_readers.ipynb #4445708b

@@ -57,6 +57,13 @@ def test_killed_in_a_trial_it_goes_on(data, tmp_path, command):
     assert cv2.imread(str(tmp_path/'s.png')).shape[1] > 600 and '| accuracy |' in r.stdout
 
 
+def test_a_sweep_in_two_goes_draws_what_one_in_one_go_draws(tmp_path):
+    recipe, faces = Recipe('mlp', size=28, epochs=1, batch=32, augment='none'), drawn_faces(140, size=28)
+    search = lambda name, n: sweep(recipe, faces, tmp_path/name, n, parse_space(['rate=0.0003:0.01']))
+    search('two', 1)
+    assert {o['rate'] for o in search('two', 3)} == {o['rate'] for o in search('one', 3)}
+
+
 def test_wrong_settings_are_named(data, tmp_path, command):
     for text in ('rate', 'rate=2:1', 'rate=', '=1:2'):
         with pytest.raises(FerError, match='neither a range nor a list'): parse_space([text])

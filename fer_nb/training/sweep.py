@@ -111,15 +111,19 @@ def _run_trial(trial, recipe, space, faces, folder, verbose):
     return best
 
 # %% ../../nbs/training/20_sweep.ipynb #ec8b175f
-def _opened(folder, settings, n=None):
-    "Optuna's study in `folder` for one process; `n` seeds its draws, by default the number of finished trials."
+def _sampler(settings, n):
+    "The sampler for trial `n`: a new one for each, so that its draws do not depend on interruptions."
+    seed = settings['recipe']['seed'] + n
+    return need('optuna', 'sweep').samplers.TPESampler(seed=seed, n_startup_trials=8, constant_liar=True)
+
+def _opened(folder, settings, n=0):
+    "Optuna's study in `folder` for one process, which begins with trial `n`."
     optuna = need('optuna', 'sweep')
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     journal = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder/'trials.log')))
-    if n is None: n = sum(o.state.is_finished() for o in journal.get_all_trials(0)) if journal.get_all_studies() else 0
-    seed, warmup = settings['recipe']['seed'] + n, max(2, settings['recipe']['epochs']//4)
+    warmup = max(2, settings['recipe']['epochs']//4)
     return optuna.create_study(storage=journal, study_name='fer_nb', direction='maximize', load_if_exists=True,
-                               sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=8, constant_liar=True),
+                               sampler=_sampler(settings, n),
                                pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=warmup))
 
 def _put_back(study, whose=lambda trial: True):
@@ -212,7 +216,8 @@ def sweep(
         if progress and len(rows) < trials: progress(len(rows), trials, rows[0]['accuracy'] if rows else None)
         return len(rows)
     if ray: _spread(ray, study, settings, folder.resolve(), recipe, faces, trials, done)
-    while done() < trials:
+    while (n := done()) < trials:
+        study.sampler = _sampler(settings, n)
         study.optimize(lambda t: _run_trial(t, recipe, space, faces, folder, verbose), n_trials=1)
     return _rows(study)
 

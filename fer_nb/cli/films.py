@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ..core import FerError
-from .base import ALIGN, DETECTOR, MODEL, PEOPLE, SHAPE, app, stderr, stdout
+from .base import DETECTOR, MODEL, PEOPLE, SHAPE, Align, app, stderr, stdout
 
 # %% ../../nbs/cli/02_films.ipynb #a7fad045
 def _numbers(text, n, what):
@@ -108,7 +108,7 @@ def video(
     detector:str = typer.Option('auto', help=DETECTOR),
     min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/7 of the frame."),
     smooth:float = typer.Option(.4, help="Seconds over which a face's shares are averaged; 0 not at all."),
-    align:bool = typer.Option(True, '--align/--no-align', help=ALIGN),
+    align:Align=True,
     shape:str = typer.Option('rectangle', help=SHAPE),
     people:Optional[Path] = typer.Option(None, help=PEOPLE),
 ):
@@ -184,7 +184,7 @@ def camera(
     detector:str = typer.Option('auto', help=DETECTOR),
     min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/7 of the frame."),
     smooth:float = typer.Option(.4, help="Seconds over which a face's shares are averaged; 0 not at all."),
-    align:bool = typer.Option(True, '--align/--no-align', help=ALIGN),
+    align:Align=True,
     shape:str = typer.Option('rectangle', help=SHAPE),
     people:Optional[Path] = typer.Option(None, help=PEOPLE),
     on:List[str] = typer.Option([], help="A rule, CONDITION: ACTION, as 'alice and happy>0.8 for 2s: COMMAND'; the "

@@ -92,8 +92,8 @@ def evaluate(
     model:Optional[str] = typer.Option(None, help=base.MODEL),
     split:Optional[str] = typer.Option(None, help="public, private, validation, test, train or all; by default "
                                                   "validation, public or test, whichever there is."),
-    flip:bool = typer.Option(False, '--flip', help=base.FLIP),
-    five_crop:bool = typer.Option(False, '--five-crop', help=base.FIVE),
+    flip:base.Flip=False,
+    five_crop:base.FiveCrop=False,
     json_:Optional[str] = typer.Option(None, '--json', help=base.JSON),
     out:Optional[Path] = typer.Option(None, help="Folder for report.json, confusion matrix and reliability diagram."),
     card:bool = typer.Option(False, '--card', help="Write the figures by the rulers that the model's card lacks into "

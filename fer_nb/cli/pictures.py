@@ -18,7 +18,8 @@ from rich.text import Text
 from ..core import FerError, replacing
 from ..emotions import colour_of
 from ..inference.answers import initials
-from .base import ALIGN, DETECTOR, FIVE, FLIP, MODEL, PEOPLE, SHAPE, app, open_text, progress, stderr, stdout
+from . import base
+from .base import DETECTOR, MODEL, PEOPLE, SHAPE, app, open_text, progress, stderr, stdout
 
 # %% ../../nbs/cli/01_pictures.ipynb #a860f070
 def _ten(face, badges=False):
@@ -105,12 +106,12 @@ def predict(
     images:List[str] = typer.Argument(help="Pictures, folders or patterns.", show_default=False),
     model:Optional[str] = typer.Option(None, help=MODEL),
     detector:str = typer.Option('auto', help=DETECTOR),
-    min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/50 of the picture."),
-    min_score:Optional[float] = typer.Option(None, help="Least score of the detector; its own by default."),
-    crops:bool = typer.Option(False, '--crops', help="The pictures are tight crops of one face each: do not detect."),
-    flip:bool = typer.Option(False, '--flip', help=FLIP),
-    five_crop:bool = typer.Option(False, '--five-crop', help=FIVE),
-    align:bool = typer.Option(True, '--align/--no-align', help=ALIGN),
+    min_face:base.MinFace=None,
+    min_score:base.MinScore=None,
+    crops:base.Crops=False,
+    flip:base.Flip=False,
+    five_crop:base.FiveCrop=False,
+    align:base.Align=True,
     threshold:Optional[float] = typer.Option(None, help="Confidence from which the answer is the label; below it is "
                                                         "mixed or uncertain. The model's own by default."),
     json_:Optional[str] = typer.Option(None, '--json', help="Write JSON to this file, - for the terminal."),
@@ -141,7 +142,7 @@ def plot(
                                                  "here."),
     model:Optional[str] = typer.Option(None, help=MODEL),
     detector:str = typer.Option('auto', help=DETECTOR),
-    min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/50 of the picture."),
+    min_face:base.MinFace=None,
     shape:str = typer.Option('rectangle', help=SHAPE),
     height:int = typer.Option(720, help="Of the result, pixels."),
     dark:bool = typer.Option(False, '--dark', help="Light letters on a dark ground."),
@@ -170,7 +171,7 @@ def explain(
     run:Optional[Path] = typer.Option(None, help="Folder of a training run: its network, by Grad-CAM."),
     model:Optional[str] = typer.Option(None, help="Without --run: " + MODEL),
     detector:str = typer.Option('auto', help=DETECTOR),
-    crops:bool = typer.Option(False, '--crops', help="The pictures are tight crops of one face each: do not detect."),
+    crops:base.Crops=False,
 ):
     "Draw which part of a face speaks for the likeliest answers."
     if run and model: raise FerError("--run and --model name two networks: give one of them.")

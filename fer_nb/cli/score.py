@@ -14,7 +14,8 @@ import typer
 from rich.progress import Progress
 
 from ..core import FerError, need
-from .base import ALIGN, DETECTOR, FIVE, FLIP, MODEL, app, stderr, stdout, typed_command
+from . import base
+from .base import DETECTOR, MODEL, app, stderr, stdout, typed_command
 
 # %% ../../nbs/cli/01a_score.ipynb #7fd428b9
 @contextmanager
@@ -49,12 +50,12 @@ def score(
     retry:bool = typer.Option(False, '--retry', help="Read those parts again that hold errors."),
     model:Optional[str] = typer.Option(None, help=MODEL),
     detector:str = typer.Option('auto', help=DETECTOR),
-    min_face:Optional[int] = typer.Option(None, help="Smallest face sought, pixels; by default 1/50 of the picture."),
-    min_score:Optional[float] = typer.Option(None, help="Least score of the detector; its own by default."),
-    crops:bool = typer.Option(False, '--crops', help="The pictures are tight crops of one face each: do not detect."),
-    flip:bool = typer.Option(False, '--flip', help=FLIP),
-    five_crop:bool = typer.Option(False, '--five-crop', help=FIVE),
-    align:bool = typer.Option(True, '--align/--no-align', help=ALIGN),
+    min_face:base.MinFace=None,
+    min_score:base.MinScore=None,
+    crops:base.Crops=False,
+    flip:base.Flip=False,
+    five_crop:base.FiveCrop=False,
+    align:base.Align=True,
     threshold:Optional[float] = typer.Option(None, help="Confidence from which the answer is the label; the model's "
                                                         "own by default."),
 ):

@@ -60,7 +60,7 @@ clean: ## remove what builds, tests and the demo left; .venv, data and runs stay
 	@touch $@
 
 .venv/.dev: $(PACKAGING) | .venv/bin/pip
-	@echo "Setting up .venv for development: TensorFlow, JupyterLab, nbdev and what they need (3.3 GB, a few minutes)"
+	@echo "Setting up .venv for development: TensorFlow, JupyterLab, nbdev and what they need (4 GB, a few minutes)"
 	@$(if $(LOCKED),$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock)
 	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[all,dev]'
 	@touch .venv/.run $@

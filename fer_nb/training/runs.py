@@ -39,7 +39,7 @@ def read_history(
         with open(path, newline='', encoding='utf-8') as f: rows = list(csv.DictReader(f))
         return {k: [float(r[k]) for r in rows] for k in (rows[0] if rows else ())}
     except (TypeError, ValueError, csv.Error):
-        raise FerError(f"{path} is not a training history: a value is no number.") from None
+        raise FerError(f"{path} is not a training history: a value is not a number.") from None
 
 # %% ../../nbs/training/09_runs.ipynb #961c0528
 def versions():

@@ -252,7 +252,7 @@ function cameraView({ model, el, signal }) {
     return canvas;
   }
 
-  /** The bytes of what is sent, or null: a canvas that pictures are drawn on keeps them in memory, not so one that bytes are put on. */
+  /** The bytes of what is sent, or null. Drawing pictures on a canvas keeps them in memory; putting bytes on it does not. */
   async function pixels(picture) {
     if (picture === canvas) return brush.getImageData(0, 0, canvas.width, canvas.height);
     const plain = { format: "RGBA" };

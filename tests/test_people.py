@@ -1,7 +1,9 @@
 """People who are enrolled, by the commands and as others meet it: a real gallery, films, processes, a server that gets
 webhooks. The network that embeds is a tiny stand-in of average grey levels, so that nothing has to be fetched; where
 SFace is on this machine, it is tested, too."""
+import csv
 import hmac
+import io
 import json
 import os
 import resource
@@ -292,6 +294,13 @@ def test_ten_thousand_people_fit(there):
 # -- Films and cameras
 
 
+def test_the_camera_enrols_by_several_looks(command, there, film):
+    done = command('people', 'add', 'Eileen', '--camera', film, '--consent', 'NASA', cwd=there)
+    assert done.returncode == 0 and '3 new photos' in done.stdout and 'Look 3 of 5' in done.stderr
+    (answer,) = json.loads(command('predict', 'eileen.png', '--people', 'people.db', '--json', '-', cwd=there).stdout)
+    assert answer['faces'][0]['person'] == 'Eileen'
+
+
 def test_a_film_names_a_track_once(command, enrolled, film):
     said = command('video', film, '--people', 'people.db', '--csv', 'faces.csv', cwd=enrolled)
     assert said.returncode == 0 and 'Eileen' in said.stdout
@@ -395,13 +404,21 @@ def test_a_slow_action_holds_up_no_frame_and_is_ended(enrolled):
 
 def test_the_api_names_people_only_where_it_has_a_gallery(enrolled):
     pytest.importorskip('fastapi')
-    from fer_nb.apps.pool import Pool
+    from test_api import running
     photo = (enrolled/'eileen.png').read_bytes()
-    with Pool(['lenet'], workers=1, people=enrolled/'people.db') as pool:
-        pool.wait()
-        status, answer, _ = pool.submit(photo, 'eileen.png', seconds=60).result(90)
-        assert status == 200 and answer['faces'][0]['person'] == 'Eileen'
-    with pytest.raises(FerError, match='There is no gallery'): Pool(['lenet'], workers=1, people=enrolled/'no.db')
+    with running('--model', 'lenet', '--workers', '1', '--people', enrolled/'people.db') as server:
+        (face,) = server.post(photo)['pictures'][0]['faces']
+        assert face['person'] == 'Eileen' and face['person_confidence'] > .9
+        (face,) = server.post((enrolled/'other.png').read_bytes())['pictures'][0]['faces']
+        assert face['person'] == 'unknown'
+    with running('--model', 'lenet', '--workers', '1') as server:
+        assert 'person' not in server.post(photo)['pictures'][0]['faces'][0]
+
+
+def test_the_api_does_not_start_without_its_gallery(command, there):
+    pytest.importorskip('fastapi')
+    done = command('api', '--port', '0', '--people', 'no.db', cwd=there)
+    assert done.returncode == 2 and 'There is no gallery' in done.stderr
 
 
 def test_the_network_needs_a_key_where_people_are_recognised(command, enrolled):
@@ -429,6 +446,9 @@ def test_a_visitor_names_a_face_until_the_page_is_closed(chromium, there, networ
         card.locator('.naming input[type=checkbox]').check()
         card.locator('button', has_text='Recognise').click()
         expect(card.locator('.box .chip')).to_contain_text('Eileen: happy', timeout=pages.SLOW)
+        _, table = site.download('role=button[name="Download CSV of eileen.png"]')
+        (row,) = csv.DictReader(io.StringIO(table.decode()))
+        assert row['person'] == 'Eileen' and float(row['person_confidence']) > .5
         site.page.screenshot(path=pages.OUTPUT/'people.png', full_page=True)
         site.page.click('role=button[name="Forget Eileen"]')
         expect(card.locator('.box .chip')).not_to_contain_text('Eileen', timeout=pages.SLOW)

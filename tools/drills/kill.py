@@ -18,7 +18,7 @@ from drills.mutate import source
 
 DATA = ['--data', 'faces.csv']
 JOBS = {k: o.split() for k, o in {
-    # command in a folder with faces.csv, film.mp4 and the run `teacher`: what it writes is out/
+    # command in a folder with faces.csv, film.mp4, photos/ and the run `teacher`: what it writes is out/
     'train': 'train --data faces.csv --arch mlp --epochs 5 --batch 28 --schedule cosine --optimizer adamw --average .9 '
              '--weight-decay .01 --out out/run --quiet',
     'distill': 'distill --data faces.csv --recipe lenet --option dropout=.2 --teacher teacher --epochs 4 --batch 28 '
@@ -27,6 +27,7 @@ JOBS = {k: o.split() for k, o in {
              '--batch 28 --out out/sweep',
     'export': 'export --data faces.csv --run teacher --name mine --precision float32 --out out/models',
     'video': 'video film.mp4 --model lenet --csv out/faces.csv --out out/film.mp4',
+    'score': 'score photos --model lenet --batch 8 --out out/scored',
 }.items()}
 
 STARTED = []
@@ -61,7 +62,8 @@ def end(process):
 
 
 def make(folder):
-    "What the commands read: a table of drawn faces, a film of 700 frames, a run to learn from."
+    "What the commands read: a table of drawn faces, a film of 700 frames, 200 photos, a run to learn from."
+    import cv2
     import numpy as np
 
     from drills.targets import faces_table, photo
@@ -73,6 +75,9 @@ def make(folder):
     with VideoWriter(folder / 'film.mp4', 160, 120, 25) as film:
         for i in range(700):
             film.write(np.roll(face, i % 20, 1), i / 25)
+    (folder / 'photos').mkdir()
+    for i in range(200):
+        cv2.imwrite(str(folder / 'photos' / f'{i:03}.jpg'), np.roll(face, i % 20, 1))
     words = ['train', *DATA, '--arch', 'mlp', '--epochs', '1', '--batch', '28', '--out', 'teacher', '--quiet']
     if (process := fer_nb(words, folder)).wait():
         raise RuntimeError((folder / 'said.txt').read_text()[-800:])

@@ -78,10 +78,12 @@ function overlay(emotions, faces, width, height) {
 }
 
 function faceTable(faces) {
-  const head = ["face", "answer", "sure", "of ten people", "box: x, y, width, height"].map((o) => h("th", { scope: "col" }, o));
+  const named = faces.some((o) => o.person);
+  const head = ["face", ...(named ? ["person"] : []), "answer", "sure", "of ten people", "box: x, y, width, height"].map((o) => h("th", { scope: "col" }, o));
   const rows = faces.map((face, i) => {
     const ten = saidBy(face).map(([label, n]) => `${n} ${label}`).join(", ");
-    const cells = [i + 1, face.answer, face.answer === face.label ? percent(face.confidence) : "", ten, face.box.map(Math.round).join(", ")];
+    const who = named ? [face.person ?? ""] : [];
+    const cells = [i + 1, ...who, face.answer, face.answer === face.label ? percent(face.confidence) : "", ten, face.box.map(Math.round).join(", ")];
     return h("tr", {}, cells.map((o) => h("td", {}, String(o))));
   });
   return h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows)));
@@ -199,16 +201,17 @@ class PhotoCard {
   free() { if (this.url) URL.revokeObjectURL(this.url); }
 }
 
-/** The columns of `fer-nb predict --csv`; a picture without a face has a row with empty cells. */
+/** The columns of `fer-nb predict --csv`, those of persons only where a face has a name; a picture without a face has a row with empty cells. */
 function toCsv(cards, emotions) {
   const labels = emotions.map((o) => o.label);
   const quote = (v) => (/[",\n]/.test(v) ? `"${String(v).replaceAll('"', '""')}"` : v);
-  const lines = [["file", "face", "x", "y", "width", "height", "score", "label", "confidence", "uncertain", "agreement", "answer", "mixed", ...labels]];
+  const extra = cards.some(({ faces }) => faces.some((o) => o.person)) ? ["person", "person_confidence"] : [];
+  const lines = [["file", "face", "x", "y", "width", "height", "score", "label", "confidence", "uncertain", "agreement", "answer", "mixed", ...extra, ...labels]];
   for (const { file, faces } of cards) {
-    if (!faces.length) lines.push([file.name, 0, ...Array(11 + labels.length).fill("")]);
+    if (!faces.length) lines.push([file.name, 0, ...Array(11 + extra.length + labels.length).fill("")]);
     faces.forEach((o, i) => {
       const told = [o.score, o.label, o.confidence, Number(o.uncertain), o.agreement, o.answer, Number(o.mixed)];
-      lines.push([file.name, i + 1, ...o.box, ...told, ...labels.map((l) => o.probabilities[l])]);
+      lines.push([file.name, i + 1, ...o.box, ...told, ...extra.map((k) => o[k] ?? ""), ...labels.map((l) => o.probabilities[l])]);
     });
   }
   return lines.map((line) => line.map(quote).join(",")).join("\n") + "\n";

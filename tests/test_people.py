@@ -148,7 +148,7 @@ def test_a_consent_that_is_over_is_not_used(command, there):
         people = People(g)
         people.enrol('Ann', [there/'eileen.png'], Consent('Ann', '2020-01-01', '2020-12-31'))
     assert 'unknown' in command('predict', 'eileen.png', '--people', 'people.db', cwd=there).stdout
-    assert 'is over' in command('people', 'list', cwd=there).stdout
+    assert 'expired' in command('people', 'list', cwd=there).stdout
     assert 'ended on 2020-12-31' in command('people', 'check', cwd=there).stderr
     assert 'Forgotten: Ann' in command('people', 'forget', '--over', cwd=there).stdout
     assert 'Nobody is enrolled' in command('people', 'list', cwd=there).stdout

@@ -137,7 +137,7 @@ def test_a_folder_of_phone_photos_without_the_extra_is_not_read_in_silence(tmp_p
     result = command('predict', tmp_path)
     assert one_sentence(result, '3 of 4 files', "pip install 'fer_nb[phone]'", 'The same applies to 2 more.')
     assert 'happy' in result.stdout and result.stderr.count('HEIC') == 1
-    assert one_sentence(command('predict', tmp_path/'0.heic'), '0.heic holds HEIC')
+    assert one_sentence(command('predict', tmp_path/'0.heic'), '0.heic is in the format HEIC')
     (tmp_path/'films').mkdir()
     (tmp_path/'films/a.mov').touch()
     assert one_sentence(command('predict', tmp_path/'films'), 'holds no pictures', 'but 1 .mov')

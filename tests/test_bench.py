@@ -261,7 +261,7 @@ def test_a_model_with_other_labels_is_refused_by_name(data, tmp_path):
     shutil.copy(card.model_path, tmp_path)
     labels = ['wink', *card.labels[1:]]
     (tmp_path/card.path.name).write_text(json.dumps(dict(card) | {'labels': labels, 'name': 'winks'}))
-    with pytest.raises(FerError, match="winks answers wink, .* labels are angry, .*: omit that model"):
+    with pytest.raises(FerError, match="winks has the labels wink, .* but the data has angry, .*: omit that model"):
         bench([tmp_path/card.model_path.name], data, peer=None, only=['robust'], quick=True)
 
 

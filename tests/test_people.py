@@ -167,7 +167,7 @@ def test_export_and_merge(command, enrolled):
 def test_check_warns_of_two_who_are_too_alike(command, enrolled):
     command('people', 'add', 'Twin', 'eileen.png', '--consent', 'Twin', cwd=enrolled)
     said = command('people', 'check', cwd=enrolled).stderr
-    assert 'too alike' in said and 'one photo of Twin only' in said
+    assert 'too similar' in said and 'only one photo of Twin' in said
 
 
 def test_a_folder_of_people_is_measured(command, there):

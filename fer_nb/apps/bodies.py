@@ -86,7 +86,7 @@ def json_pictures(
     return [_decoded(f'picture {i}', o) for i,o in enumerate(images, 1)]
 
 def _check_number(n, most):
-    if n > most: raise Problem(413, f"The request has more than the {most} allowed pictures: send fewer.")
+    if n > most: raise Problem(413, f"The request has more than the allowed {most} pictures: send fewer.")
     if n < 1: raise Problem(422, "The request has no picture: send at least one.")
 
 # %% ../../nbs/apps/04a_bodies.ipynb #6c4630d8

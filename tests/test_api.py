@@ -162,7 +162,7 @@ def test_limits_each_have_their_status_and_sentence(api, photo):
         (422, 'has no image', dict(json={'photo': text})),
         (400, 'JSON', dict(content=b'{', headers=kind('application/json'))),
         (400, 'form', dict(content=b'x', headers=kind('multipart/form-data'))),
-        (422, 'no file', dict(data={'model': 'lenet'}, files={'a': ('a', photo)})),
+        (422, 'not a file', dict(data={'model': 'lenet'}, files={'a': ('a', photo)})),
         (404, 'resnet9000', dict(content=photo, params=dict(model='resnet9000')))]:
         said = api.post(status=status, **how)
         assert why in said['detail'] and said['status'] == status and '\n' not in said['detail'], said

@@ -135,9 +135,9 @@ def test_a_folder_of_phone_photos_without_the_extra_is_not_read_in_silence(tmp_p
     for i in range(3): (tmp_path/f'{i}.heic').write_bytes(NOT_PICTURES['phone.heic'][0])
     shutil.copy(sample, tmp_path/'good.jpg')
     result = command('predict', tmp_path)
-    assert one_sentence(result, '3 of 4 files', "pip install 'fer_nb[phone]'", 'The same is true of 2 more.')
+    assert one_sentence(result, '3 of 4 files', "pip install 'fer_nb[phone]'", 'The same applies to 2 more.')
     assert 'happy' in result.stdout and result.stderr.count('HEIC') == 1
-    assert one_sentence(command('predict', tmp_path/'0.heic'), '0.heic holds HEIC')
+    assert one_sentence(command('predict', tmp_path/'0.heic'), '0.heic is in the format HEIC')
     (tmp_path/'films').mkdir()
     (tmp_path/'films/a.mov').touch()
     assert one_sentence(command('predict', tmp_path/'films'), 'holds no pictures', 'but 1 .mov')
@@ -149,7 +149,7 @@ def test_predict_says_how_small_it_looked_and_that_a_better_detector_is_missing(
     cv2.imwrite(str(tmp_path/'large.jpg'), large)
     shutil.copy(sample, tmp_path/'small.jpg')
     said = command('predict', tmp_path).stderr
-    assert 'Faces of 24 to 41 pixels and larger were looked for; --min-face 12 looks closer.' in said
+    assert 'The minimum face size was 24 to 41 pixels; use --min-face 12 to find smaller faces.' in said
     monkeypatch.setattr(fer_nb.inference.weights, '_places', lambda name: iter(()))
     said = command('predict', tmp_path/'small.jpg').stderr
     assert 'Haar' in said and 'fer-nb weights fetch blazeface' in said
@@ -259,9 +259,9 @@ def test_a_card_without_the_second_ruler(drawn_csv, tmp_path, command):
     done = command('evaluate', *data, *model)
     said = 'The card of se_resnet_fer2013 lacks the ruler votes, votes8: fer-nb evaluate'
     assert done.returncode == 0 and said in done.stderr
-    assert one_sentence(command('evaluate', *data, *model, '--card'), 'give the table of them with --votes')
+    assert one_sentence(command('evaluate', *data, *model, '--card'), 'give their table with --votes')
     (tmp_path/'votes.csv').write_text('\n'.join([HEAD, *by_row(*range(6))]))
     votes = ('--votes', tmp_path/'votes.csv')
-    assert one_sentence(command('evaluate', *data, *model, *votes, '--card', '--flip'), 'leave --split, --flip')
+    assert one_sentence(command('evaluate', *data, *model, *votes, '--card', '--flip'), 'omit --split, --flip')
     assert one_sentence(command('evaluate', *data, *model, *votes, '--card'), 'figures of 3589 faces and this data 3')
     assert json.loads((tmp_path/'se_resnet_fer2013.json').read_text()) == card

@@ -188,7 +188,7 @@ def test_votes_of_other_faces_are_refused(data, tmp_path):
     vote_table(table, load(data), lambda label: {label: 5, 'happy' if label == 'sad' else 'sad': 5})
     with pytest.raises(FerError, match='has no face of the split public with a single most frequent emotion'):
         bench(['lenet'], data, votes=table, peer=None, only=['robust'], quick=True, path=tmp_path/'x.json')
-    with pytest.raises(FerError, match='Votes need the dataset'): bench(votes=table, peer=None)
+    with pytest.raises(FerError, match='Votes need their dataset'): bench(votes=table, peer=None)
     assert not (tmp_path/'x.json').exists()
 
 
@@ -242,7 +242,7 @@ def test_a_missing_peer_is_said_before_anything_is_measured(tmp_path):
 
 @pytest.mark.parametrize('package, why', [
     ("import pkg_resources_that_is_gone", "ModuleNotFoundError: No module named 'pkg_resources_that_is_gone'"),
-    ("import os; os._exit(1)", "it ends without a word"),
+    ("import os; os._exit(1)", "it ends without a message"),
     ("class FER:\n    def __init__(self): raise OSError('no such weights')", "OSError: no such weights")])
 def test_a_peer_that_cannot_run_is_one_sentence(tmp_path, package, why):
     folder = environment(tmp_path/'env', package)
@@ -261,7 +261,7 @@ def test_a_model_with_other_labels_is_refused_by_name(data, tmp_path):
     shutil.copy(card.model_path, tmp_path)
     labels = ['wink', *card.labels[1:]]
     (tmp_path/card.path.name).write_text(json.dumps(dict(card) | {'labels': labels, 'name': 'winks'}))
-    with pytest.raises(FerError, match="winks answers wink, .* labels are angry, .*: leave that model out"):
+    with pytest.raises(FerError, match="winks has the labels wink, .* but the data has angry, .*: omit that model"):
         bench([tmp_path/card.model_path.name], data, peer=None, only=['robust'], quick=True)
 
 

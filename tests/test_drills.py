@@ -88,7 +88,7 @@ def test_a_small_file_that_declares_much_is_refused_before_it_is_decoded(suffix)
                 *struct.unpack_from('<H', data, tag), 4, 1, 60_000)
     else: struct.pack_into(kind, data, at, n, n)
     assert picture_size(bytes(data)) == (60_000, 60_000)
-    with pytest.raises(FerError, match=f'60,000 x 60,000 pixels, and {MOST_PIXELS:,} are read at most'):
+    with pytest.raises(FerError, match=f'60,000 x 60,000 pixels, but the maximum is {MOST_PIXELS:,}'):
         open_image(bytes(data), f'a{suffix}')
 
 

@@ -150,7 +150,7 @@ def test_a_consent_that_is_over_is_not_used(command, there):
         people = People(g)
         people.enrol('Ann', [there/'eileen.png'], Consent('Ann', '2020-01-01', '2020-12-31'))
     assert 'unknown' in command('predict', 'eileen.png', '--people', 'people.db', cwd=there).stdout
-    assert 'is over' in command('people', 'list', cwd=there).stdout
+    assert 'expired' in command('people', 'list', cwd=there).stdout
     assert 'ended on 2020-12-31' in command('people', 'check', cwd=there).stderr
     assert 'Forgotten: Ann' in command('people', 'forget', '--over', cwd=there).stdout
     assert 'Nobody is enrolled' in command('people', 'list', cwd=there).stdout
@@ -169,7 +169,7 @@ def test_export_and_merge(command, enrolled):
 def test_check_warns_of_two_who_are_too_alike(command, enrolled):
     command('people', 'add', 'Twin', 'eileen.png', '--consent', 'Twin', cwd=enrolled)
     said = command('people', 'check', cwd=enrolled).stderr
-    assert 'too alike' in said and 'one photo of Twin only' in said
+    assert 'too similar' in said and 'only one photo of Twin' in said
 
 
 def test_a_folder_of_people_is_measured(command, there):

@@ -134,7 +134,7 @@ def test_finetune_and_transfer_choose_alike(place, monkeypatch, command):
 def test_a_run_is_saved_in_every_format(tested, place, name):
     if name.endswith('onnx'): pytest.importorskip('onnxruntime'); pytest.importorskip('tf2onnx')
     said = fer_nb('save', '--run', 'tested', '--out', f'saved-{name}', cwd=place)
-    assert 'written, read back, and it answers the same' in said.stdout
+    assert 'written, read back, same answers' in said.stdout
     from fer_nb.training.formats import load_model
     from fer_nb.training.runs import Run
     pixels = FACES.images[:9, ..., None].astype(np.float32)

@@ -13,7 +13,7 @@ from fer_nb.inference.image import open_image
 from fer_nb.inference.recognize import EmotionRecognizer
 from fer_nb.video.track import FaceStream
 
-SIDE, HEIGHT, RATE = 400, 360, 12                   # Of a frame and of the result, pixels; frames a second
+SIDE, HEIGHT, RATE = 400, 360, 12                   # of a frame and of the result, pixels; frames per second
 # Where each scene ends: degrees, size, light, share of the mouth that is covered; and seconds from the last one
 SCENES = [(0, 1, 1, 0, .6), (-35, 1, 1, 0, .9), (35, .8, 1, 0, 1.4), (0, 1, 1, 0, .7), (0, 1, .3, 0, .8),
           (0, 1, 1, 0, .6), (0, 1, 1, 1, .5), (0, 1, 1, 1, 1.4), (0, 1, 1, 0, .5)]
@@ -30,7 +30,7 @@ def path():
 
 
 def frame(photo, mouth, degrees, size, light, covered):
-    "The photo turned about the face, made smaller, darkened, and with a mask over the mouth."
+    "The photo rotated about the face, reduced, darkened, and with a mask over the mouth."
     masked, (x, y) = photo.copy(), mouth
     place = round(x), round(y + 4 + 40*(1 - covered))
     if covered > 0: cv2.ellipse(masked, place, (36, 27), 0, 0, 360, (214, 196, 158), -1, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"Where a Chromium is that the tests can drive; if there is none, it is installed. Called alone it prints the path."
+"Finds a Chromium for the tests, or installs one. As a script, it prints the path."
 import fcntl
 import os
 import shutil
@@ -12,14 +12,14 @@ MAC = '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome'
 
 
 def playwrights():
-    "The path of the Chromium that Playwright installed, or None; another process asks: Playwright runs once in each."
+    "The path of Playwright's own Chromium, or None; in another process, because Playwright runs only once in each."
     code = "from playwright.sync_api import sync_playwright as p\nwith p() as o: print(o.chromium.executable_path)"
     path = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip()
     return path if path and Path(path).is_file() else None
 
 
 def present():
-    "The path of a Chromium that is here, or None; the variable CHROMIUM names one."
+    "The path of an installed Chromium, or None; the variable CHROMIUM names one."
     if named := os.environ.get('CHROMIUM'):
         if not Path(named).is_file(): sys.exit(f"CHROMIUM names {named}, which does not exist.")
         return named
@@ -28,7 +28,7 @@ def present():
 
 
 def install():
-    "One installer after the other: Playwright's own, which needs no rights, then the package manager's."
+    "The installers in order: Playwright's, which needs no privileges, then the package manager."
     sudo = [] if os.name == 'nt' or os.getuid() == 0 else ['sudo', '-n']
     apt = ['update'], ['install', '-y', 'chromium']
     commands = [[sys.executable, '-m', 'playwright', 'install', 'chromium']]
@@ -46,7 +46,7 @@ def install():
 @cache
 def chromium():
     "The path of a Chromium; exits with a sentence if there is none and none can be installed."
-    with open(Path(sys.prefix)/'chromium.lock', 'w') as lock:  # of two test workers, one installs
+    with open(Path(sys.prefix)/'chromium.lock', 'w') as lock:  # only one of two test workers installs
         fcntl.flock(lock, fcntl.LOCK_EX)
         path = present() or install()
     if not path:

@@ -1,17 +1,17 @@
-"fer_nb/*.py are exactly what the notebooks export; nothing in the checkout is changed."
+"Checks that fer_nb/*.py are exactly the notebooks' exports, without changing the checkout."
 import subprocess
 import sys
 
 from common import BIN, ROOT, nbdev_copy
 
 def modules(top):
-    "{path below fer_nb/: content} of the package's modules; what stands in static/ is no module."
+    "{path below fer_nb/: content} of the package's modules, without the files in static/."
     below = {p.relative_to(top/'fer_nb'): p for p in (top/'fer_nb').rglob('*.py')}
     return {k.as_posix(): p.read_bytes() for k, p in below.items() if k.parts[0] != 'static'}
 
 
 with nbdev_copy() as tmp:
-    for p in (ROOT/'fer_nb').rglob('__init__.py'):             # each room's own words, which nbdev leaves alone
+    for p in (ROOT/'fer_nb').rglob('__init__.py'):             # written by hand; nbdev does not touch them
         (tmp/p.relative_to(ROOT)).parent.mkdir(exist_ok=True)
         (tmp/p.relative_to(ROOT)).write_bytes(p.read_bytes())
     r = subprocess.run([BIN/'nbdev_export'], cwd=tmp, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"The notebooks are clean: nbdev_clean changes nothing; saved outputs hold no error, no stderr, no local path."
+"Checks that the notebooks are clean: nbdev_clean changes nothing; outputs have no error, stderr or local path."
 import json
 import re
 import subprocess
@@ -11,14 +11,14 @@ LOCAL = re.compile(r'''(?<![\w.:/~-])/(?:work|home|root|tmp|private|var/folders|
 
 
 def texts(output):
-    "The texts of one saved output; pictures in base64 are no text."
+    "The texts of one saved output, without pictures in base64."
     parts = [output.get('text', ''), output.get('traceback', '')]
     parts += [v for k, v in output.get('data', {}).items() if k.startswith('text/') or 'svg' in k]
     return re.sub(r'base64,[\w+/=\\\s]+', '', '\n'.join(''.join(p) for p in parts))
 
 
 def problems(nb):
-    "One sentence for each thing that should not be in the saved outputs of a notebook."
+    "One sentence for each thing that does not belong in a notebook's saved outputs."
     for cell in nb['cells']:
         first = ''.join(cell['source']).strip().split('\n')
         where = next((line for line in first if not line.startswith('#')), first[0])[:60]
@@ -30,7 +30,7 @@ def problems(nb):
 
 
 def unrun(nb):
-    "The cells that print and yet have no saved output: nobody executed them."
+    "The cells that print but have no saved output, because they were not executed."
     for cell in nb['cells']:
         source = ''.join(cell['source'])
         if cell['cell_type'] != 'code' or {'hide', 'eval'} & directives(source).keys() or cell['outputs']: continue

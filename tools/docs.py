@@ -31,7 +31,7 @@ def docname(path): return os.path.splitext(pages.page_of(path))[0]
 
 
 def by_room():
-    "The notebooks that make the package, room by room, with their quotes."
+    "The notebooks of the package, room by room, with their quotes."
     parts = []
     for room in ROOMS:
         paths = [p for p in notebooks() if room_of(p) == room and p.name[0].isdigit()]
@@ -53,7 +53,7 @@ def howto():
 
 
 def modules():
-    "A page for each module, and the list of them."
+    "A page for each module, and a list of the pages."
     parts, room = [], None
     for module,path in reference.modules():
         if (at := room_of(path)) != room:
@@ -72,7 +72,7 @@ def models():
 
 
 def folder(name):
-    "The pages of a folder of docs/, with their quotes; `order` in the first lines of each says where it stands."
+    "The pages of a folder of docs/, with their quotes; `order` in the first lines of each gives its place."
     def order(p): return int((re.search(r'<!-- order (\d+) -->', p.read_text(encoding='utf-8')) or [0, 99])[1]), p.name
     paths = [p.relative_to(ROOT) for p in sorted((ROOT/'docs'/name).glob('*.md'), key=order)]
     return pages.listing(paths), [docname(p) for p in paths]
@@ -117,7 +117,7 @@ def filled(text):
 
 
 def sources(to):
-    "Writes everything that Sphinx reads into the folder `to`."
+    "Write Sphinx's input into the folder `to`."
     edits = pages.write(to)
     for page in to.rglob('*.md'): page.write_text(filled(page.read_text(encoding='utf-8')), encoding='utf-8')
     for name in ('models', 'reference'): (to/name).mkdir()
@@ -139,7 +139,7 @@ def sources(to):
 
 
 class Links(HTMLParser):
-    "What a page links, what it loads, and the names in it that can be linked."
+    "The links of a page, the files that it loads, and its anchors."
     def __init__(self, text):
         super().__init__()
         self.links, self.loads, self.ids = [], [], set()
@@ -154,7 +154,7 @@ class Links(HTMLParser):
 
 
 def dead(out):
-    "A sentence for each link inside of the site that leads nowhere, and for what would be loaded from another host."
+    "A sentence for each broken link within the site, and for each file loaded from another host."
     read = {p: Links(p.read_text(encoding='utf-8')) for p in out.rglob('*.html') if 'try' not in p.parts}
     wrong = set()
     for path,page in read.items():
@@ -172,7 +172,7 @@ def dead(out):
 
 
 def build(out):
-    "The site in the folder `out`, which is replaced when all is well."
+    "Build the site in the folder `out`, which is replaced if the build succeeds."
     with tempfile.TemporaryDirectory() as tmp:
         source, html = Path(tmp)/'source', Path(tmp)/'html'
         source.mkdir()
@@ -180,13 +180,13 @@ def build(out):
         command = [sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going', '-j', str(CORES), '-b', 'html',
                    '-d', Path(tmp)/'doctrees', '-c', ROOT/'docs', source, html]
         env = os.environ | {'FER_NB_DOCS': str(source), 'PYTHONWARNINGS': 'ignore'}
-        if subprocess.run(command, env=env).returncode: sys.exit("Sphinx found something to correct; see above.")
-        (html/'.nojekyll').touch()                      # GitHub Pages would leave out _static
+        if subprocess.run(command, env=env).returncode: sys.exit("Sphinx reports problems; see above.")
+        (html/'.nojekyll').touch()                      # otherwise GitHub Pages omits _static
         if try_it(): shutil.copytree(ROOT/'site', html/'try')
         if wrong := dead(html): sys.exit('\n'.join(wrong))
         if out.exists():
             if any(out.iterdir()) and not (out/'objects.inv').is_file():
-                sys.exit(f"{out} is no site of these documents: name another folder.")
+                sys.exit(f"{out} is not a site of these documents: choose another folder.")
             shutil.rmtree(out)
         shutil.copytree(html, out)
 

@@ -1,4 +1,4 @@
-"Pages that are made of the cards, the recorded benchmarks and the import table: nothing in them is typed by hand."
+"Pages generated from the cards, the recorded benchmarks and the import table; nothing is typed by hand."
 import io
 import json
 import re
@@ -14,7 +14,7 @@ def interval(ci): return '' if not ci or ci[0] is None else f'{100*ci[0]:.1f} to
 
 
 def table(head, rows, left=1):
-    "A Markdown table; the columns after the first `left` hold numbers."
+    "A Markdown table; the columns after the first `left` are numbers."
     lines = [head, ['---']*left + ['--:']*(len(head) - left), *rows]
     return '\n'.join(f"| {' | '.join(map(str, o))} |" for o in lines)
 
@@ -51,7 +51,7 @@ def ruler_rows(card):
 
 
 def history(card):
-    "The training history as a picture, or why there is none."
+    "The training history as a plot, or the reason why there is none."
     from fer_nb.training.plots import plot_history
     try: figure = plot_history(ROOT/f'models/{card.name}.csv')
     except FerError: return "The history of this run was not kept beyond its last epoch."
@@ -118,7 +118,7 @@ def cards(): return [*list_models(), read_card(ROOT/'models/quality/views.json')
 
 
 def two_rulers():
-    "Each model by both rulers, for a narrow column."
+    "Each model by both rulers, as a narrow table."
     rows = [(f'[{c.name}](../models/{c.name}.md)', *(o for name in ('votes', 'label') for r in [c.ruler(name) or {}]
              for o in (percent(r.get('accuracy')), interval(r.get('accuracy_ci'))))) for c in list_models()]
     return table(('model', 'majority, %', '95 %', 'label, %', '95 %'), rows)
@@ -143,14 +143,14 @@ def row(section, **wanted):
 
 
 def fastest(who):
-    "Milliseconds for a frame with one face, of the detectors that find it and seek from 50 pixels on or smaller."
+    "Milliseconds for a frame with one face, of the detectors that find it with a minimum size of 50 pixels or less."
     one = [o for o in recorded('benchmark')['sections']['frames']
            if o['who'] == who and o['faces'] == 1 and o['min_face'] <= 50]
     return min(o['median_ms'] for o in one if o['found'] == o['shown'])
 
 
 def comparison():
-    "What README's table beside another package shows."
+    "The figures of README's comparison with another package."
     def pair(label, digits, section, key, ours, theirs, scale=1):
         values = (row(section, who='fer_nb', **ours)[key], row(section, who='fer', **theirs)[key])
         return label, *(f'{scale*o:,.{digits}f}' for o in values)
@@ -197,7 +197,7 @@ def made_by():
     return '\n\n'.join(f"{c.name}\n: `{c['command'].strip()}`" for c in list_models())
 
 
-# -- The picture of the rooms, made of the import table
+# -- The picture of the rooms, from the import table
 
 
 HOLDS = {'core': 'errors, files, extras', 'emotions': 'seven labels, their colours',
@@ -216,7 +216,7 @@ def import_table():
 
 
 def layers_picture():
-    "An SVG of the import table: each room may import what stands below it."
+    "An SVG of the import table: each room may import those below it."
     wide, gap, left, top = 420, 11, 30, 0
     rows, parts = import_table(), []
     for rooms in rows:
@@ -238,7 +238,7 @@ def layers_picture():
 
 
 def rooms_table():
-    "How many notebooks, lines and public names each room has."
+    "The numbers of notebooks, lines and public names in each room."
     from common import directives, notebooks
     from docs_reference import entries
     found = {}

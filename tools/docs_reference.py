@@ -1,4 +1,4 @@
-"The reference: every public name with its signature, docstring and the comments on its parameters, from the source."
+"The reference: every public name with its signature, docstring and parameter comments, from the source."
 import ast
 import io
 import re
@@ -10,19 +10,19 @@ from common import ROOT
 
 @dataclass
 class Name:
-    "Something public, as the reference shows it."
+    "A public name in the reference."
     kind:str                # function, class, method, property, attribute or data
     name:str
     module:str
     signature:str = ''
     doc:str = ''
     params:list = field(default_factory=list)       # (name, type, comment)
-    inner:list = field(default_factory=list)        # of a class: what is public in it
+    inner:list = field(default_factory=list)        # public members of a class
     value:str = ''
 
 
 def _comments(source):
-    "{line: comment} of the comments beside code, and those that go on below it."
+    "{line: comment} of the comments beside code, with their continuation below it."
     tokens, code, found = tokenize.generate_tokens(io.StringIO(source).readline), set(), {}
     for o in tokens:
         if o.type == tokenize.COMMENT: found[o.start[0]] = o.string.lstrip('# ').rstrip()
@@ -35,7 +35,7 @@ def _comments(source):
 
 
 def _arguments(a, comments):
-    "The parameters in their order; a comment belongs to the last one on its line."
+    "The parameters in order; a comment belongs to the last parameter on its line."
     every = [*a.posonlyargs, *a.args, *filter(None, [a.vararg]), *a.kwonlyargs, *filter(None, [a.kwarg])]
     last = {o.lineno: o for o in every}
     for o in every:
@@ -45,7 +45,7 @@ def _arguments(a, comments):
 
 
 def _signature(node):
-    "As it is written, without `self`; what typer is told about an option is left to the page of commands."
+    "The signature as written, without `self`; the details of typer options are on the page of commands."
     text = ast.unparse(node.args)
     text = re.sub(r'^(self|cls)(, |$)', '', text)
     return f'({text})' + (f' -> {ast.unparse(node.returns)}' if node.returns else '')
@@ -70,13 +70,13 @@ def _class(node, module, comments):
         elif isinstance(o, ast.AnnAssign) and o.target.id[0] != '_':
             shown.append(Name('attribute', o.target.id, module, '', comments.get(o.lineno, ''),
                               value=ast.unparse(o.annotation)))
-    inner = {o.name: o for o in reversed(shown)}            # a property and its setter are one
+    inner = {o.name: o for o in reversed(shown)}            # merges a property and its setter
     return Name('class', node.name, module, signature, ast.get_docstring(node) or '', params,
                 sorted(inner.values(), key=shown.index))
 
 
 class _Qualified(ast.NodeTransformer):
-    "Writes the package's own classes in annotations with their modules, so that the right one is linked."
+    "Adds the module to the package's own classes in annotations, so the links are correct."
     def __init__(self, tree, module):
         self.homes = {o.name: module for o in tree.body if isinstance(o, ast.ClassDef)}
         for o in ast.walk(tree):
@@ -147,13 +147,13 @@ def entry(o, index=True, depth=0, prefix=''):
 
 
 def _text(doc):
-    "Docstrings are Markdown but for an example that is indented; what looks like HTML is not."
+    "A docstring as Markdown: indented examples become code, and HTML is escaped."
     doc = re.sub(r'<(?=[a-z/!])', '&lt;', doc) if '`' not in doc else doc
     return re.sub(r'(?m)^(#+ )', r'\\\1', doc)
 
 
 def modules():
-    "The modules with public names, in the order in which the rooms stand."
+    "The modules with public names, in the order of the rooms."
     from common import notebooks
     for path in notebooks():
         m = re.search(r'#\|\s*default_exp ([\w.]+)', (ROOT/path).read_text(encoding='utf-8'))
@@ -168,7 +168,7 @@ def page(module, title, quote, link):
 
 
 def commands():
-    "Every command of `fer-nb` with its options, from the text of its help."
+    "Every command of `fer-nb` with its options, from its help text."
     import typer
     from typer.cli import get_docs_for_click
 

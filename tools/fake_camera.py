@@ -9,7 +9,7 @@ SAMPLE = Path(__file__).resolve().parent.parent/'fer_nb/static/sample.jpg'
 
 
 def frames(faces=1, n=120, width=640, height=480):
-    "`n` frames that end where they began; one face swings through the picture, or two side by side."
+    "`n` frames of a seamless loop, in which one face, or two side by side, swing through the picture."
     photo = cv2.imread(str(SAMPLE))
     for i in range(n):
         turn = 2*np.pi*i/n
@@ -23,7 +23,7 @@ def frames(faces=1, n=120, width=640, height=480):
 
 
 def write(path, faces=1):
-    "Frames as JPEGs one after the other, which Chromium plays at 30 a second, again and again."
+    "Frames as consecutive JPEGs, which Chromium plays in a loop at 30 frames per second."
     with open(path, 'wb') as f:
         for frame in frames(faces): f.write(cv2.imencode('.jpg', frame, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes())
     return Path(path)

@@ -1,4 +1,4 @@
-"Lets git call nbdev's hooks and tools/pre-commit: `make hooks`. A hook of one's own that is already there stays."
+"Makes git call nbdev's hooks and tools/pre-commit: `make hooks`. Existing hooks of your own are kept."
 import os
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common import BIN, ROOT
 
-# What git calls, in this checkout and in each of its worktrees: the tool of the branch that is checked out there.
+# The hook for this checkout and all of its worktrees; it calls the tool of the branch that is checked out there.
 SHIM = '''#!/bin/sh
 # Written by tools/hooks.py of fer_nb
 tool="$(git rev-parse --show-toplevel)/tools/pre-commit"

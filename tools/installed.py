@@ -1,4 +1,4 @@
-"Builds the wheel as a release would, and installs it where a test can run it: in an environment of its own."
+"Builds the wheel as for a release, and installs it for tests, in a separate environment."
 import os
 import subprocess
 import sys
@@ -18,7 +18,7 @@ def environment(**more):
 
 
 def run(*command, cwd):
-    "stdout of a command, or one sentence and what it printed."
+    "stdout of a command; exits with a sentence and the output if it fails."
     r = subprocess.run([str(o) for o in command], cwd=cwd, env=environment(), capture_output=True, text=True)
     if r.returncode:
         sys.exit(f"`{' '.join(r.args)}` fails with code {r.returncode}:\n{r.stdout[-2000:]}{r.stderr[-3000:]}")
@@ -26,21 +26,21 @@ def run(*command, cwd):
 
 
 def build(tmp):
-    "The wheel, built from the sdist, that from a copy of the checkout: files left from older builds cannot slip in."
+    "The wheel, built from an sdist of a copy of the checkout, so files of older builds cannot get in."
     src = tmp/'src'
     src.mkdir()
     for o in PARTS:
         if (ROOT/o).is_dir(): copytree(ROOT/o, src/o, ignore=ignore_patterns('__pycache__', '.*', 'weights'))
         else: copy(ROOT/o, src)
     (src/'nbs').mkdir()
-    for o in ('app.ipynb', 'index.ipynb'): copy(ROOT/'nbs'/o, src/'nbs')  # the second must stay out
+    for o in ('app.ipynb', 'index.ipynb'): copy(ROOT/'nbs'/o, src/'nbs')  # the second must not be in the wheel
     run(sys.executable, '-m', 'build', '--outdir', tmp/'dist', src, cwd=tmp)
     return next((tmp/'dist').glob('*.whl'))
 
 
 def borrow(wheel, venv):
-    """The Python of a new environment with nothing in it but the wheel; everything else comes from this environment,
-    which stands behind it on `sys.path`. Saves installing TensorFlow a second time."""
+    """The Python of a new environment with only the wheel. Everything else comes from this environment, which follows
+    it on `sys.path`, so TensorFlow need not be installed again."""
     run(sys.executable, '-m', 'venv', '--without-pip', venv, cwd=venv.parent)
     python = venv/'bin/python'
     run(sys.executable, '-m', 'pip', '--python', python, 'install', '--quiet', '--disable-pip-version-check',

@@ -1,5 +1,5 @@
-"""Writes requirements.lock: every package of the extras `all` and `dev` with its hashes, for all Pythons at once. What
-is installed in this environment is kept where it fits, so the lock holds what the tests have run with."""
+"""Writes requirements.lock: every package of the extras `all` and `dev` with its hashes, for all Python versions. It
+keeps the versions installed in this environment if they fit, so the lock has the versions that the tests ran with."""
 import subprocess
 import sys
 import tempfile
@@ -18,7 +18,7 @@ def main():
         venv.create(folder, with_pip=True)
         subprocess.run([f'{folder}/bin/pip', 'install', '--quiet', '--disable-pip-version-check', UV], check=True)
         part = Path(folder)/'requirements.lock'
-        part.write_text(installed)                                # what uv finds in its output file, it prefers
+        part.write_text(installed)                                # uv prefers the versions in its output file
         words = ['pip', 'compile', 'setup.py', '--extra', 'all', '--extra', 'dev', '--universal', '--generate-hashes',
                  '--python-version', '3.10', '--no-header', '--quiet', '--output-file', str(part)]
         subprocess.run([f'{folder}/bin/uv', *words], cwd=ROOT, check=True)

@@ -1,7 +1,7 @@
 """Executes notebooks in place, in order, and cleans them: `make notebooks`, or tools/notebooks.py [--slow] [NB ...].
 
 Cells flagged `#| slow` or `#| data` (tst_flags in settings.ini) keep their saved outputs, unless SLOW=1 or --slow is
-given; cells with `#| eval: false` always do. A notebook that fails stays as it was on disk, and is named at the end."""
+given; cells with `#| eval: false` always do. A notebook that fails is not changed on disk, and is named at the end."""
 import argparse
 import os
 import re
@@ -22,7 +22,7 @@ FLAGS = set(settings['DEFAULT']['tst_flags'].split())
 
 
 class Client(NotebookClient):
-    "Leaves the cells alone that carry one of `skip`."
+    "Skips the cells with one of the flags in `skip`."
     skip = FLAGS
 
     async def async_execute_cell(self, cell, cell_index, *args, **kwargs):
@@ -32,7 +32,7 @@ class Client(NotebookClient):
 
 
 def tidy(nb):
-    "Drop stderr, and what shows widgets (they live as long as their kernel); returns the warnings that it drops."
+    "Drop stderr and the output of widgets (which end with their kernel); return the dropped warnings."
     view, warned = 'application/vnd.jupyter.widget-view+json', []
     for cell in nb.cells:
         for o in cell.get('outputs', []):
@@ -43,12 +43,12 @@ def tidy(nb):
 
 
 def execute(path, slow):
-    "Run one notebook and save it; returns the sentences of what went wrong."
+    "Run one notebook and save it; return a sentence for each error."
     nb = nbformat.read(ROOT/path, as_version=4)
     client = Client(nb, timeout=None if slow else 600, kernel_name='python3', coalesce_streams=True,
                     store_widget_state=False, resources={'metadata': {'path': str((ROOT/path).parent)}})
     client.skip = set() if slow else FLAGS
-    try: client.execute(stderr=subprocess.DEVNULL)  # the kernel's own chatter; what cells write there comes as output
+    try: client.execute(stderr=subprocess.DEVNULL)  # the kernel's own messages; that of cells becomes output
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as e:
         plain = re.sub(r'\x1b\[[\d;]*m', '', str(e)).strip().splitlines()
         return ['\n'.join([f"{path} fails and is left as it was:", *plain[-30:]])]

@@ -1,4 +1,4 @@
-"Writes README.md from nbs/index.ipynb; with --check only compares. (nbdev_readme needs Quarto, which pip has not.)"
+"Writes README.md from nbs/index.ipynb; with --check only compares. (nbdev_readme needs Quarto, which is not on PyPI.)"
 import posixpath
 import re
 import sys
@@ -14,7 +14,7 @@ LINK = re.compile(r'(\]\(|\b(?:src|href)=")([^)"\s]+)')
 
 
 def prepared(nb):
-    "The notebook without front matter, hidden cells and flags; of each output the text."
+    "The notebook without front matter, hidden cells and flags; outputs as text."
     cells = []
     for cell in nb.cells:
         flags = directives(cell.source) if cell.cell_type == 'code' else {}
@@ -31,7 +31,7 @@ def prepared(nb):
 
 
 def markdown(nb):
-    "Cell by cell through nbconvert, so that a cell's code can be left out and its outputs kept."
+    "Convert cell by cell with nbconvert, so a cell's code can be omitted and its outputs kept."
     parts = []
     for cell in prepared(nb).cells:
         exporter = MarkdownExporter(exclude_input=bool(cell.metadata.pop('hidden', False)))
@@ -41,7 +41,7 @@ def markdown(nb):
 
 
 def relinked(text, folder='nbs'):
-    "Relative links of a page in `folder`, made relative to the top of the repository; code blocks stay as they are."
+    "Relative links of a page in `folder`, made relative to the top of the repository; code blocks are unchanged."
     def fix(m):
         if re.match(r'[a-z]+:|#|/', m[2]): return m[0]
         return m[1] + posixpath.normpath(posixpath.join(folder, m[2]))
@@ -49,7 +49,7 @@ def relinked(text, folder='nbs'):
 
 
 def dead(text):
-    "Relative links that lead nowhere."
+    "Broken relative links."
     links = {m[2].split('#')[0] for m in LINK.finditer(text) if not re.match(r'[a-z]+:|#', m[2])}
     return sorted(o for o in links if not (ROOT/o).exists())
 

@@ -1,6 +1,6 @@
-"""Is everything ready for a release? `make release`, or tools/release.py [CHECK ...]. It changes and publishes nothing.
+"""Checks if everything is ready for a release: `make release`, or tools/release.py [CHECK ...]. It changes nothing.
 
-Each check prints a line: what is right, or what is missing and what to do about it."""
+Each check prints a line: that it passed, or what is missing and what to do about it."""
 import hashlib
 import re
 import subprocess
@@ -20,7 +20,7 @@ from fer_nb.inference.zoo import list_models, read_card
 settings = ConfigParser(delimiters=['='])
 settings.read(ROOT/'settings.ini', encoding='utf-8')
 VERSION = settings['DEFAULT']['version']
-MODELS, WHEEL = 12e6, 20e6      # bytes that the .tflite files and the wheel may have
+MODELS, WHEEL = 12e6, 20e6      # maximum size of the .tflite files and of the wheel, bytes
 
 
 def read(path): return (ROOT/path).read_text(encoding='utf-8')
@@ -28,7 +28,7 @@ def git(*words): return subprocess.run(['git', *words], cwd=ROOT, capture_output
 
 
 def version():
-    "`settings.ini`, `fer_nb/__init__.py` and `CITATION.cff` name one version, and no tag has it yet"
+    "`settings.ini`, `fer_nb/__init__.py` and `CITATION.cff` have the same version, and no tag has it yet"
     named = {'fer_nb/__init__.py': r'__version__ = "(.+?)"', 'CITATION.cff': r'^version: "?([^"\n]+)"?'}
     for path,pattern in named.items():
         found = re.search(pattern, read(path), re.M)
@@ -50,7 +50,7 @@ def changelog():
 
 
 def citation():
-    "CITATION.cff carries the date of this version's section in CHANGELOG.md"
+    "CITATION.cff has the date of this version's section in CHANGELOG.md"
     section = re.search(rf'^## \[?{re.escape(VERSION)}\]?.*?(\d{{4}}-\d\d-\d\d)', read('CHANGELOG.md'), re.M)
     released = re.search(r'^date-released: "?([\d-]+)', read('CITATION.cff'), re.M)
     if not section: return "CHANGELOG.md does not say when this version was released."
@@ -75,7 +75,7 @@ def cards():
 
 
 def recorded(card):
-    "What is wrong with the answers on PublicTest that lie beside a card, or None."
+    "What is wrong with a card's recorded answers on PublicTest, or None."
     with np.load(card.path.with_suffix('.npz')) as z: right = z['probabilities'].argmax(1) == z['labels']
     figures = [o for name in ('votes', 'votes8', 'label') if (o := card.ruler(name)) and o['n'] == len(right)]
     if not any(abs(o['accuracy'] - right.mean()) < .002 for o in figures):
@@ -98,7 +98,7 @@ def sources():
 
 
 def wheel():
-    "A wheel can be built; it has this version and a size that is allowed"
+    "A wheel can be built; it has this version and an allowed size"
     import installed
     with tempfile.TemporaryDirectory() as tmp:
         try: built = installed.build(Path(tmp))
@@ -147,7 +147,7 @@ def main():
         problems += bool(problem)
         print(f"{'missing' if problem else 'ok':8} {name:10} {problem or CHECKS[name].__doc__ + '.'}", flush=True)
     if problems: sys.exit(f"\n{problems} of {len(chosen)} to do before {VERSION} can be released.")
-    print(f"\nReady. What is left is yours: `make test`, then `git tag v{VERSION}`, push the tag, upload the wheel.")
+    print(f"\nReady. Now it is your turn: `make test`, then `git tag v{VERSION}`, push the tag, upload the wheel.")
 
 
 if __name__ == '__main__': main()

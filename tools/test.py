@@ -1,7 +1,7 @@
-"""All tests, each step with its time: `make test`, or tools/test.py [--slow] [STEP ...]. If one fails, others go on.
+"""All tests, each step with its time: `make test`, or tools/test.py [--slow] [STEP ...]. A failure stops no other.
 
 The quick steps come first, several at a time; then the long ones side by side. Each step's output is printed in one
-piece, in the order of the steps, and that of the first one still at work as it comes."""
+piece, in the order of the steps; that of the first step still running appears as it arrives."""
 import os
 import subprocess
 import sys
@@ -27,11 +27,11 @@ LONG = {
 }
 STEPS = QUICK | LONG
 TAKES_SLOW = ('notebooks', 'pytest')
-PATIENT = 10  # niceness of what runs beside pytest, whose browsers and servers are not to wait for it
+PATIENT = 10  # niceness of the steps beside pytest, whose browsers and servers must not be slowed down
 
 
 class Output:
-    "Prints the lines of steps that run at the same time as if one had run after the other."
+    "Prints the lines of concurrent steps as if they had run one after the other."
     def __init__(self, names):
         self.waiting, self.done, self.at = {o: [] for o in names}, set(), [*names]
         self.lock = threading.Lock()

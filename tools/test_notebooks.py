@@ -1,5 +1,5 @@
-"""nbdev_test on every notebook, each in a process of its own: none leans on another's imports, and nothing is forked.
-tools/test_notebooks.py [--slow] [NB ...]; with --slow also the cells flagged so, but for those that need data."""
+"""nbdev_test on every notebook, each in a separate process, so none relies on another's imports, and nothing is forked.
+tools/test_notebooks.py [--slow] [NB ...]; --slow includes the cells flagged so, except those that need data."""
 import subprocess
 import sys
 import time
@@ -17,7 +17,7 @@ def test(path, *flags):
 def main():
     names, flags = [o for o in sys.argv[1:] if o != '--slow'], ['--flags', 'slow'] if '--slow' in sys.argv else []
     failed, paths = [], notebooks(names)
-    paths.sort(key=lambda p: p.parts[1] not in ('training', 'tutorials'))  # the long ones first: none is left alone
+    paths.sort(key=lambda p: p.parts[1] not in ('training', 'tutorials'))  # long ones first, so none is left alone
     with ThreadPoolExecutor(CORES) as pool:
         for done in as_completed([pool.submit(test, path, *flags) for path in paths]):
             path, r, seconds = done.result()

@@ -1,11 +1,11 @@
-"""Train the network of views, and measure from where on the default network can read a face.
+"""Train the network of views, and measure the limits at which the default network can read a face.
 
     pip install '.[train]' scikit-image
     python tools/views.py --data fer2013.zip --votes votes.csv --run runs/views
 
-writes models/quality/views.*; the same command goes on where it was killed. The photos without a face are those that
-scikit-image and scikit-learn carry; pictures composed of them show what the detector takes for faces. After a change
-of the default network, the same command without --run measures its limits anew and trains nothing."""
+writes models/quality/views.*; if killed, the same command resumes. The photos without a face come from scikit-image and
+scikit-learn; pictures composed of them show the detector's false positives. After a change of the default network, the
+same command without --run measures its limits again, without training."""
 import argparse
 from pathlib import Path
 
@@ -34,7 +34,7 @@ RECIPE = Recipe('se_resnet', options=dict(filters=(12, 24, 48), blocks=(1, 1, 1)
 
 
 def faces_alike(photos, n, seed=0):
-    "uint8 (N, 48, 48): what the detector takes for faces, were it less strict, in `n` pictures without any."
+    "uint8 (N, 48, 48): false positives of the detector at a low minimum score, in `n` pictures without faces."
     rng, crops = np.random.default_rng(seed), []
     for _ in tqdm(range(n), desc='pictures without faces', disable=None):
         image = compose((), 960, 720, 0, rng, photos).image
@@ -44,7 +44,7 @@ def faces_alike(photos, n, seed=0):
 
 
 def turned(face, ground=360, side=192):
-    "How far a face is turned, by the detector; NaN where it finds none."
+    "Rotation of a face according to the detector; NaN if it finds none."
     scene = np.full((ground, ground, 3), 127, np.uint8)
     corner = (ground - side)//2
     large = cv2.resize(face, (side, side), interpolation=cv2.INTER_CUBIC)
@@ -66,11 +66,11 @@ def learn(faces, run):
     card = export_run(run, 'views', views, OUT, description="Which part of a face is covered, or whether it is one.")
     card.data['photos'] = PHOTOS
     with replacing(card.path) as part: part.write_text(card_text(card.data), encoding='utf-8')
-    for ending in '.npz', '.weights.npz': (OUT/f'views{ending}').unlink()      # nobody retrains it by hand
+    for ending in '.npz', '.weights.npz': (OUT/f'views{ending}').unlink()      # it is not retrained from these
 
 
 def measure(public):
-    "Write into the card from where on the default network can read a face."
+    "Write into the card the limits at which the default network can read a face."
     network, small = load_model(), load_model(OUT/'views.tflite')
     limits = choose_limits(network, small, public, np.array([turned(o) for o in public.images]))
     card = small.card

@@ -18,22 +18,22 @@ from .base import DETECTOR, PEOPLE, app
 @app.command()
 def api(
     port:int = typer.Option(8867, help="Port; 0 for any free one."),
-    host:str = typer.Option('127.0.0.1', help="Address to listen on; 0.0.0.0 lets the network in."),
-    model:List[str] = typer.Option([], help="A model to offer, by name or path, the default first; may be given "
-                                            "several times. All shipped ones if left out.", show_default=False),
+    host:str = typer.Option('127.0.0.1', help="Address to listen on; 0.0.0.0 for the network."),
+    model:List[str] = typer.Option([], help="Model to offer, by name or path, the default first; may be repeated. "
+                                            "By default all shipped ones.", show_default=False),
     detector:str = typer.Option('auto', help=DETECTOR),
-    workers:Optional[int] = typer.Option(None, help="Processes that read pictures; by default one per core."),
+    workers:Optional[int] = typer.Option(None, help="Number of processes that read pictures; by default one per core."),
     queue:int = typer.Option(8, help="Requests that may wait for each process; more get 429 at once."),
-    max_wait:float = typer.Option(.25, help="Seconds that a request may have to wait; where it would be more, it "
-                                           "gets 429 at once."),
+    max_wait:float = typer.Option(.25, help="Maximum expected wait of a request, seconds; above, it gets 429 at "
+                                           "once."),
     people:Optional[Path] = typer.Option(None, help=PEOPLE),
-    keys:Optional[Path] = typer.Option(None, help="File with a key on each line; requests must send one."),
-    max_bytes:float = typer.Option(32e6, help="Bytes in the body of a request."),
-    max_pixels:int = typer.Option(5*10**7, help="Pixels of a picture."),
-    max_pictures:int = typer.Option(16, help="Pictures in a request."),
-    seconds:float = typer.Option(10, help="From the first byte of a request to its answer."),
-    root_path:str = typer.Option('', help="Under which a proxy shows the service, such as /fer."),
-    drain:float = typer.Option(1, help="Seconds between SIGTERM, when /readyz turns to 503, and the end of listening."),
+    keys:Optional[Path] = typer.Option(None, help="File with one key per line; requests must send one of them."),
+    max_bytes:float = typer.Option(32e6, help="Maximum size of a request's body, bytes."),
+    max_pixels:int = typer.Option(5*10**7, help="Maximum size of a picture, pixels."),
+    max_pictures:int = typer.Option(16, help="Maximum number of pictures in a request."),
+    seconds:float = typer.Option(10, help="Maximum time from the first byte of a request to its answer."),
+    root_path:str = typer.Option('', help="Prefix under which a proxy shows the service, such as /fer."),
+    drain:float = typer.Option(1, help="Seconds from SIGTERM, when /readyz changes to 503, to the end of listening."),
 ):
     "Serve faces over HTTP: POST a picture to /v1/faces; /docs explains the rest."
     for module in 'fastapi', 'uvicorn', 'python_multipart', 'prometheus_client': need(module, 'api')
@@ -41,7 +41,7 @@ def api(
     from fer_nb.apps.serve import LOCAL
     from fer_nb.apps.service import Limits
     if people and not keys and host not in LOCAL:
-        raise FerError("With --people and the network let in, --keys is needed: nobody may be recognised by strangers.")
+        raise FerError("On the network, --people needs --keys: strangers may not recognise anybody.")
     limits = Limits(int(max_bytes), max_pictures, seconds)
     launch_api(host, port, model, limits, keys, root_path, drain, workers=workers, queue=queue, wait=max_wait,
                pixels=max_pixels, detector=detector, people=people)

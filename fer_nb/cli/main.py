@@ -22,7 +22,7 @@ for _part in 'pictures', 'score', 'films', 'train', 'adapt', 'models', 'weights'
 # %% ../../nbs/cli/07_main.ipynb #6faa2fe9
 @app.command('app')
 def dashboard(
-    port:int = typer.Option(8866, help="Port; if 8866 is taken the next free one, 0 for any free one."),
+    port:int = typer.Option(8866, help="Port; the next free one if 8866 is taken; 0 for any free one."),
     host:str = typer.Option('127.0.0.1', help="Address to listen on; 0.0.0.0 lets the network open the page."),
     model:Optional[str] = typer.Option(None, help=MODEL),
     open_:bool = typer.Option(False, '--open', help="Open the page in the browser."),
@@ -44,5 +44,5 @@ def main():
         stderr.print(f"Error: {why}")
         sys.exit(2)
     except KeyboardInterrupt:
-        stderr.print("Interrupted: give the same command again to go on.")
+        stderr.print("Interrupted: run the same command again to resume.")
         sys.exit(130)

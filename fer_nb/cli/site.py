@@ -16,15 +16,15 @@ from . import base
 # %% ../../nbs/cli/06b_site.ipynb #365c0bf1
 @base.app.command()
 def site(
-    out:Optional[Path] = typer.Argument(None, help="The folder to write; a site that is there is replaced. Left out: "
-                                                   "for the dashboard's camera, in the user's cache."),
-    model:Optional[str] = typer.Option(None, help="The shipped model that the page begins with."),
-    only:Optional[List[str]] = typer.Option(None, help="Offer this model; can be given again. All if left out."),
+    out:Optional[Path] = typer.Argument(None, help="Folder to write; an existing site is replaced. By default, "
+                                                   "the user's cache, for the dashboard's camera."),
+    model:Optional[str] = typer.Option(None, help="The page's first model, a shipped one."),
+    only:Optional[List[str]] = typer.Option(None, help="Offer only this model; may be repeated. By default all."),
 ):
     "Write the page without a server: plain files that read faces in the visitor's browser."
     from fer_nb.apps.site import build_site, engine_folder
     version = build_site(out or engine_folder(), model, only or None)
-    if out is None: return print("The camera of fer-nb app now reads in the visitor's browser, where that can.")
+    if out is None: return print("The camera of fer-nb app now runs in the visitor's browser, if it can.")
     size = sum(o.stat().st_size for o in out.rglob('*') if o.is_file())
-    print(f"{out}: {size/1e6:.1f} MB, version {version}. A static host serves it over HTTPS; to look at it here: "
+    print(f"{out}: {size/1e6:.1f} MB, version {version}. Serve it with a static host over HTTPS; to see it here: "
           f"python -m http.server --bind 127.0.0.1 --directory {out}")

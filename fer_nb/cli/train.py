@@ -17,17 +17,17 @@ from . import options as opt
 from .base import app, import_training, stderr, typed_command, write_model
 
 # %% ../../nbs/cli/04_train.ipynb #e8ba7a2e
-Begin = Annotated[Optional[str], typer.Option(help="A shipped model, a .tflite, or the folder of a run: begin with "
-                                                   "what its network learned; options make it thinner or deeper.")]
+Begin = Annotated[Optional[str], typer.Option(help="A shipped model, a .tflite, or the folder of a run: start from "
+                                                   "its weights; options make the network thinner or deeper.")]
 
 @app.command()
 def train(
     data:opt.Data,
     votes:opt.Votes=None,
-    contempt:bool = typer.Option(False, '--contempt', help="With --votes: contempt as the eighth label."),
-    recipe:Optional[str] = typer.Option(None, help="A recipe by name: lenet, alexnet, simple_cnn, se_resnet."),
+    contempt:bool = typer.Option(False, '--contempt', help="With --votes: contempt as an eighth label."),
+    recipe:Optional[str] = typer.Option(None, help="Name of a recipe: lenet, alexnet, simple_cnn, se_resnet."),
     arch:Optional[str] = typer.Option(None, help="lenet, alexnet, simple_cnn, se_resnet, four_conv or mlp."),
-    option:Optional[List[str]] = typer.Option(None, help="Of the architecture, as width=0.5; may be repeated."),
+    option:Optional[List[str]] = typer.Option(None, help="Architecture option, as width=0.5; may be repeated."),
     begin:Begin=None,
     out:Optional[Path] = typer.Option(None, help="Folder of the run; runs/ARCH by default."),
     export_to:opt.ExportTo=None, precision_out:opt.ExportPrecision='int8',
@@ -37,7 +37,7 @@ def train(
     distinct:opt.Distinct=None, patience:opt.Patience=None, validation:opt.Validation=None, seed:opt.Seed=None,
     quiet:opt.Quiet=False,
 ):
-    "Train a network; the same command goes on where it was interrupted."
+    "Train a network. If interrupted, the same command resumes."
     if contempt and not votes: raise FerError("--contempt needs --votes: FER-2013 has no label for it.")
     import_training()
     plan = opt.make_recipe(recipe, arch, option, epochs=epochs, batch=batch, size=size, optimizer=optimizer, rate=rate,
@@ -60,20 +60,20 @@ def distill(
     teacher:List[Path] = typer.Option(..., help="Folder of a finished run, or a file of answers; may be repeated.",
                                       show_default=False),
     votes:opt.Votes=None,
-    recipe:str = typer.Option('se_resnet', help="The student's recipe by name."),
-    option:Optional[List[str]] = typer.Option(None, help="Of the architecture, as blocks=[1,2,3]; may be repeated."),
+    recipe:str = typer.Option('se_resnet', help="Name of the student's recipe."),
+    option:Optional[List[str]] = typer.Option(None, help="Architecture option, as blocks=[1,2,3]; may be repeated."),
     out:Optional[Path] = typer.Option(None, help="Folder of the run; runs/RECIPE-student by default."),
-    temperature:float = typer.Option(2., help="Softens the teachers' and the student's answers."),
+    temperature:float = typer.Option(2., help="Temperature that softens the answers of teachers and student."),
     truth:float = typer.Option(.3, help="Weight of the labels; the rest is the teachers'."),
-    once:bool = typer.Option(False, '--once', help="The teachers answer before the training, not at every step: less "
-                                                   "to compute."),
+    once:bool = typer.Option(False, '--once', help="Compute the teachers' answers once, before training, not at every "
+                                                   "step: faster."),
     begin:Begin=None,
     export_to:opt.ExportTo=None, precision_out:opt.ExportPrecision='int8',
     epochs:opt.Epochs=None, batch:opt.Batch=None, rate:opt.Rate=None, average:opt.Average=None,
     precision:opt.Precision=None, augment:opt.Augment=None, validation:opt.Validation=None, seed:opt.Seed=None,
     quiet:opt.Quiet=False,
 ):
-    "Train a small network on the answers of larger ones; the same command goes on where it was interrupted."
+    "Train a small network on the answers of larger ones. If interrupted, the same command resumes."
     import_training()
     from fer_nb.training.distill import distill as fit
     plan = opt.make_recipe(recipe, None, option, epochs=epochs, batch=batch, rate=rate, average=average,
@@ -88,12 +88,12 @@ def distill(
 @app.command()
 def answers(
     data:opt.Data,
-    run:List[Path] = typer.Option(..., help="Folder of a finished run; the mean of several.", show_default=False),
+    run:List[Path] = typer.Option(..., help="Folder of a finished run; repeated: their mean.", show_default=False),
     votes:opt.Votes=None,
     out:Path = typer.Option(..., help="The file to write, NAME.npz.", show_default=False),
 ):
-    "Write what trained networks say of every face, for students to learn from."
-    if out.suffix != '.npz': raise FerError(f"{out} is no name for a file of answers: let it end in .npz.")
+    "Write the answers of trained networks for every face, for students to learn from."
+    if out.suffix != '.npz': raise FerError(f"{out} is not a name for a file of answers: use .npz.")
     import_training()
     from fer_nb.training.distill import answer_once, load_teachers, write_answers
     from fer_nb.training.runs import Run
@@ -108,11 +108,11 @@ def answers(
 def average_runs(
     data:opt.Data,
     votes:opt.Votes=None,
-    run:List[Path] = typer.Option(..., help="Folder of a finished run; twice or more.", show_default=False),
+    run:List[Path] = typer.Option(..., help="Folder of a finished run; give two or more.", show_default=False),
     out:Path = typer.Option(..., help="Folder of the new run.", show_default=False),
     export_to:opt.ExportTo=None, precision_out:opt.ExportPrecision='int8',
 ):
-    "Average the weights of runs of which one began with another's network (distill --begin, or prune): a model soup."
+    "Average the weights of runs, of which one started from another's network (distill --begin, prune): a model soup."
     import_training()
     from fer_nb.training.distill import average
     faces = opt.run_faces(run[0], data, votes)
@@ -125,18 +125,18 @@ def average_runs(
 @app.command()
 def sweep(
     data:opt.Data,
-    recipe:Optional[str] = typer.Option(None, help="A recipe by name, for all that is not searched."),
+    recipe:Optional[str] = typer.Option(None, help="Name of the recipe for all settings that are not searched."),
     arch:Optional[str] = typer.Option(None, help="lenet, alexnet, simple_cnn, se_resnet, four_conv or mlp."),
     over:Optional[List[str]] = typer.Option(None, help="A setting to search, NAME=LOW:HIGH or NAME=A,B,C; may be "
                                                        "repeated. By default rate, width, dropout, augment."),
-    trials:int = typer.Option(20, help="In all, with those that are done."),
+    trials:int = typer.Option(20, help="Total number of trials, including finished ones."),
     epochs:opt.Epochs=None, batch:opt.Batch=None, validation:opt.Validation=None, seed:opt.Seed=None,
     out:Optional[Path] = typer.Option(None, help="Folder of the sweep; runs/ARCH-sweep by default."),
-    plot:Optional[Path] = typer.Option(None, help="Write a picture to this PNG file."),
-    ray:Optional[str] = typer.Option(None, help="Run a trial for each core on Ray: a cluster's HOST:PORT, auto, or "
+    plot:Optional[Path] = typer.Option(None, help="Write a plot to this PNG file."),
+    ray:Optional[str] = typer.Option(None, help="Run one trial per core on Ray: a cluster's HOST:PORT, auto, or "
                                                 "local."),
 ):
-    "Search for better settings with Optuna; the same command goes on where it was interrupted."
+    "Search for better settings with Optuna. If interrupted, the same command resumes."
     import_training()
     need('optuna', 'sweep')
     from fer_nb.training.sweep import parse_space, plot_sweep, sweep_table

@@ -19,10 +19,10 @@ from .answers import rule_of
 def open_litert(
     model,              # Bytes of a .tflite file, or its path
     threads:int=1,      # CPU threads it may use
-    name:str=None,      # What errors call it; the path by default
-    delegate:bool=True, # Use XNNPACK; False keeps the graph's own operations in view
+    name:str=None,      # Name in error messages; the path by default
+    delegate:bool=True, # Use XNNPACK; False keeps the graph's own operations visible
 ):
-    "A LiteRT `Interpreter`, ready to run, without a word on the terminal. Raises `FerError` if the file is no network."
+    "A LiteRT `Interpreter`, ready to run, without output on the terminal. Raises `FerError` for an invalid file."
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
     name = name or ('the model' if isinstance(model, bytes) else str(model))
     content = model if isinstance(model, bytes) else Path(model).read_bytes()
@@ -32,13 +32,13 @@ def open_litert(
             interpreter = Interpreter(model_content=content, num_threads=threads, experimental_op_resolver_type=kind)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as e:
-        raise FerError(f"{name} is not a LiteRT network that can be run ({str(e).splitlines()[0][:120]}): export or "
+        raise FerError(f"{name} is not a LiteRT network that can run ({str(e).splitlines()[0][:120]}): export or "
                        f"copy it again.") from None
     return interpreter
 
 # %% ../../nbs/inference/01_classify.ipynb #69e33861
 def _check_faces(faces, size):
-    "The caller's array -> (N, size, size, 1), uint8 or float; raises `FerError` that says what is wrong."
+    "The caller's array -> (N, size, size, 1), uint8 or float; raises `FerError` if it is invalid."
     expected = f"give uint8 or float pixels, 0 to 255, of shape (N, {size}, {size}) or (N, {size}, {size}, 1)"
     faces = np.asarray(faces)
     if faces.ndim == 3: faces = faces[..., None]
@@ -49,8 +49,8 @@ def _check_faces(faces, size):
         raise FerError(f"The faces are of type {faces.dtype}: {expected}.")
     if not len(faces) or faces.dtype == np.uint8: return faces
     low, high = float(faces.min()), float(faces.max())
-    if not np.isfinite(low + high): raise FerError(f"The faces hold NaN or infinity: {expected}.")
-    if low < 0 or high > 255: raise FerError(f"The faces hold values from {low:.4g} to {high:.4g}: {expected}.")
+    if not np.isfinite(low + high): raise FerError(f"The faces contain NaN or infinity: {expected}.")
+    if low < 0 or high > 255: raise FerError(f"The faces contain values from {low:.4g} to {high:.4g}: {expected}.")
     if 0 < high <= 1:
         raise FerError(f"The faces' highest value is {high:.4g}, as if they were scaled to 0-1: {expected}.")
     return faces
@@ -68,10 +68,10 @@ def softmax(
 # %% ../../nbs/inference/01_classify.ipynb #81f33831
 def five_crops(
     faces,           # uint8 or float (N, S, S) or (N, S, S, 1)
-    share:float=11/12, # Side of a crop, in sides of the face: 44 pixels of 48
+    share:float=11/12, # Side of a crop, as a share of the face's side: 44 of 48 pixels
 ) -> list:           # Five arrays like `faces`
-    "The middle and the four corners of each face, enlarged to its size again."
-    import cv2  # needed by nothing else here
+    "The centre and the four corners of each face, enlarged to the size of the face."
+    import cv2  # not needed elsewhere here
     n, size = faces.shape[:2]
     part = round(size*share)
     corners = [(o, p) for o in (0, size - part) for p in (0, size - part)] + [((size - part)//2, (size - part)//2)]
@@ -108,14 +108,14 @@ class _Network:
 
 # %% ../../nbs/inference/01_classify.ipynb #c27fd813
 class Classifier:
-    "A network that is ready to run; `load_model` makes one, after checking the card."
+    "A network that is ready to run; `load_model` checks the card and creates one."
     def __init__(self,
-        content:bytes,        # The .tflite file
+        content:bytes,        # Content of the .tflite file
         labels,               # Names of the outputs, in order
         size:int,             # Side of the faces, pixels
         temperature:float=1., # Divides the logits
         threads:int=1,        # CPU threads for the network
-        card=None,            # The `Card` it was loaded by
+        card=None,            # The model's `Card`
     ):
         self.labels, self.size, self.temperature, self.card = tuple(labels), int(size), float(temperature), card
         self.rule = rule_of(card)
@@ -124,14 +124,14 @@ class Classifier:
                                  str(card.model_path) if card else 'the model')
 
     def copy(self):
-        "Another that answers the same, with a network of its own: two threads need not take turns."
+        "A classifier with the same answers and its own network, so two threads need not take turns."
         return Classifier(self._content, self.labels, self.size, self.temperature, self._threads, self.card)
 
     def logits(self,
         faces,        # uint8 or float, 0 to 255, (N, S, S) or (N, S, S, 1)
-        batch:int=32, # Faces that go through the network at once
+        batch:int=32, # Faces in each pass through the network
     ) -> np.ndarray:  # float32 (N, classes)
-        "The network's raw answers. Raises `FerError` for arrays that are not faces of its size."
+        "The network's raw outputs. Raises `FerError` for arrays that are not faces of its size."
         faces = _check_faces(faces, self.size)
         if batch < 1: raise FerError(f"batch is {batch}: it must be 1 or more.")
         return self._network(faces, batch)
@@ -142,13 +142,13 @@ class Classifier:
         batch:int=32,         # As for `logits`
         five_crop:bool=False, # Average over five crops of each face
     ) -> np.ndarray:          # float32 (N, classes), rows sum to 1
-        "Probabilities, divided by the temperature. Raises `FerError` as `logits` does."
+        "Probabilities at the card's temperature. Raises `FerError` as `logits` does."
         views = five_crops(_check_faces(faces, self.size)) if five_crop else [np.asarray(faces)]
         if flip: views += [o[:, :, ::-1] for o in views]
         return np.mean([softmax(self.logits(o, batch), self.temperature) for o in views], 0)
 
     def milliseconds(self,
-        runs:int=100, # Faces to time
+        runs:int=100, # Number of faces to time
     ) -> float:
         "Median time for one face in milliseconds."
         return _milliseconds(self, runs)
@@ -158,7 +158,7 @@ class Classifier:
 
 # %% ../../nbs/inference/01_classify.ipynb #2d51124a
 def _milliseconds(classifier, runs):
-    "Median time for one face in milliseconds, after a few to warm up."
+    "Median time for one face in milliseconds, after a few warm-up runs."
     face, times = np.zeros((1, classifier.size, classifier.size), np.uint8), []
     for _ in range(runs + 5):
         start = time.perf_counter()

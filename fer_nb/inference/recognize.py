@@ -26,34 +26,34 @@ from .zoo import load_model
 # %% ../../nbs/inference/06_recognize.ipynb #49f73e1b
 @dataclass(frozen=True)
 class Face:
-    "One face of a picture and what people would say of it, which is not what the person feels."
+    "One face in a picture and what people would say about it, which is not what the person feels."
     box:tuple                 # x, y, width, height in pixels; x and y may lie outside the picture
-    score:float               # The detector's, 0 to 1; 1 for boxes and crops of the caller's own
+    score:float               # Score of the detector, 0 to 1; 1 for the caller's own boxes and crops
     probabilities:np.ndarray  # float32 (classes,): shares of people, in the order of `labels`, sum 1
     labels:tuple              # The model's labels
     rule:Rule = Rule()        # How the shares become an answer
-    landmarks:tuple = None    # (x, y) of both eyes, nose and mouth, in pixels; None where they are unknown
-    roll:float = 0.           # How far the head is turned, degrees clockwise; the box is turned about its centre
-    quality:Quality = None    # What can be seen of it; None if nobody looked
-    reason:str = ''           # Why it cannot be read, as 'too small'; '' where it can
-    person:str = None         # Who it is of the enrolled, or 'unknown'; None where nobody looked, or it cannot be read
-    person_confidence:float = None # Cosine to whoever is nearest, see `inference.people`; no probability
+    landmarks:tuple = None    # (x, y) of both eyes, nose and mouth, in pixels; None if unknown
+    roll:float = 0.           # Rotation of the head, degrees clockwise; the box is rotated about its centre
+    quality:Quality = None    # How well it can be seen; None if not assessed
+    reason:str = ''           # Why it cannot be read, such as 'too small'; '' if it can
+    person:str = None         # Name of the enrolled person, or 'unknown'; None if not looked up or not readable
+    person_confidence:float = None # Cosine to the nearest person, see `inference.people`; not a probability
 
     label = property(lambda self: self.labels[int(self.probabilities.argmax())], doc="The most frequent answer.")
     agreement = property(lambda self: float(self.probabilities.max()), doc="Its share, 0 to 1.")
-    confidence = property(lambda self: self._verdict[1], doc="The chance that most people would say `label`, 0 to 1.")
-    mixed = property(lambda self: self._verdict[0] == 'mixed', doc="Whether people would be divided between two.")
-    uncertain = property(lambda self: self._verdict[0] == 'uncertain', doc="Whether nobody can tell, or the network.")
+    confidence = property(lambda self: self._verdict[1], doc="Probability that most people say `label`, 0 to 1.")
+    mixed = property(lambda self: self._verdict[0] == 'mixed', doc="Whether two labels would divide people.")
+    uncertain = property(lambda self: self._verdict[0] == 'uncertain', doc="Whether the network or people cannot tell.")
     sentence = property(lambda self: sentence(self.people), doc="'of ten people, nine would say happy, one neutral'")
 
     @cached_property
     def _verdict(self):
-        kind, sure, order = verdict(self.probabilities.tolist(), self.rule)     # NumPy is slow at one of many faces
+        kind, sure, order = verdict(self.probabilities.tolist(), self.rule)     # lists: NumPy is slow with single faces
         return 'uncertain' if self.reason else kind, sure, order
 
     @property
     def answer(self):
-        "'happy', 'mixed: fear, surprise', 'uncertain', or with a reason 'uncertain: too small'."
+        "'happy', 'mixed: fear, surprise', 'uncertain', or 'uncertain: too small' if there is a reason."
         kind, _, order = self._verdict
         if kind == 'label': return self.labels[order[0]]
         if kind == 'uncertain': return f'uncertain: {self.reason}' if self.reason else kind
@@ -61,13 +61,13 @@ class Face:
 
     @property
     def people(self):
-        "{label: how many of ten people would say so}, the most frequent label first."
+        "{label: number of ten people who would say so}, the most frequent label first."
         order = self._verdict[2]
         whole = people_of(self.probabilities.tolist(), order)
         return {self.labels[i]: whole[i] for i in order}
 
     def to_dict(self):
-        "Plain types, for JSON."
+        "The face in plain types, for JSON."
         box = [round(float(o), 1) for o in self.box]
         kind, sure, order = self._verdict
         shares, first = self.probabilities.tolist(), order[0]
@@ -88,19 +88,19 @@ class Face:
 
 # %% ../../nbs/inference/06_recognize.ipynb #c168fec4
 def _classifier(model, threads):
-    "The classifier that `model` means: a name, a path, None, or one that is loaded already."
+    "The classifier for `model`: a name, a path, None, or a classifier that is already loaded."
     wants_loading = model is None or isinstance(model, (str, bytes)) or hasattr(model, '__fspath__')
     return load_model(model, threads=threads) if wants_loading else model
 
 def locate_faces(
     image:np.ndarray, # uint8 BGR (H, W, 3)
-    boxes,            # (N, 4) x, y, width, height of the caller's own, or None: detect
+    boxes,            # (N, 4) x, y, width, height of known faces; None to detect them
     size:int,         # Side of the crops, pixels
     detector,         # As for `detect_faces`
-    align:bool=True,  # Turn faces upright before they are cut out
+    align:bool=True,  # Turn faces upright before they are cropped
     **limits,         # `min_score`, `min_face` and `known` of `detect_faces`
 ) -> tuple:
-    "[(x, y, w, h, score)] and uint8 (N, size, size) crops: of the caller's `boxes`, or of what is detected if None."
+    "[(x, y, w, h, score)] and uint8 (N, size, size) crops of the given `boxes`, or of the detected faces if None."
     if boxes is None:
         found = detect_faces(image, detector, **limits)
         return found, crop_faces(image, found, size, detector=detector, align=align)
@@ -109,16 +109,16 @@ def locate_faces(
     return [Detection(*map(float, o[:4]), 1., *k) for o,k in zip(boxes, known)], crops
 
 def _fit(face, size):
-    "One tight crop -> uint8 (size, size); area averaging when it shrinks."
+    "One tight crop -> uint8 (size, size); area averaging if it is reduced."
     how = cv2.INTER_AREA if min(face.shape[:2]) > size else cv2.INTER_LINEAR
     return cv2.resize(np.ascontiguousarray(face.squeeze()), (size, size), interpolation=how)
 
 # %% ../../nbs/inference/06_recognize.ipynb #9f0019b3
 def whole_crops(
-    faces,    # uint8 (N, H, W) or (N, H, W, 1), or pictures: paths, bytes, arrays, of any sizes
+    faces,    # uint8 (N, H, W) or (N, H, W, 1), or pictures of any sizes: paths, bytes, arrays
     size:int, # Side of the crops, pixels
 ) -> tuple:
-    "[(x, y, w, h, score)] and uint8 (N, size, size) of pictures that are tight crops already: each box is the picture."
+    "[(x, y, w, h, score)] and uint8 (N, size, size) of pictures that are already tight crops: each box is the picture."
     if not isinstance(faces, np.ndarray): faces = [to_grey(open_image(o)) for o in faces]
     elif faces.ndim not in (3, 4):
         raise FerError(f"The crops have shape {faces.shape}: give (N, S, S), (N, S, S, 1) or a list of pictures.")
@@ -135,24 +135,24 @@ def _faces(classifier, found, crops, rule, views, limits, **looks):
 
 # %% ../../nbs/inference/06_recognize.ipynb #939bb6c1
 class EmotionRecognizer:
-    "Finds the faces in a picture and predicts what people would say of them; offline, without TensorFlow."
+    "Finds the faces in a picture and predicts what people would say about them; offline, without TensorFlow."
     def __init__(self,
-        model=None,           # A shipped model's name, a .tflite with its card, or a `Classifier`; None is the default
-        detector:str='auto',  # One of `fer_nb.inference.detect`'s, or a path to a YuNet file
-        min_face:int=None,    # Smallest face sought, pixels; None suits photos
-        min_score:float=None, # Least detector score; None is the detector's own
-        flip:bool=False,      # Average with the mirrored face: a little better, twice the time
-        threads:int=1,        # For the network
-        five_crop:bool=False, # Average over the middle and four corners: five times the time, ten with `flip`
-        threshold:float=None, # Confidence from which the answer is the label; None is the model's own, 0 always
-        quality:bool=True,    # Whether a face that cannot be read is uncertain: too small, covered, ...
-        align:bool=True,      # Turn tilted faces upright before they are read
-        people=None,          # Name the enrolled: a `People`, a `Gallery`, or the path of one
+        model=None,           # Name of a shipped model, .tflite with its card, or `Classifier`; None for the default
+        detector:str='auto',  # A detector of `fer_nb.inference.detect`, or the path of a YuNet file
+        min_face:int=None,    # Minimum face size, pixels; None for the default, which suits photos
+        min_score:float=None, # Minimum score, 0 to 1; None for the detector's own
+        flip:bool=False,      # Average with the mirrored face: slightly better, twice the time
+        threads:int=1,        # CPU threads for the network
+        five_crop:bool=False, # Average over the centre and four corners: five times the time, ten with `flip`
+        threshold:float=None, # Minimum confidence for an answer; None for the model's own, 0 for no minimum
+        quality:bool=True,    # Answer `uncertain` for faces that cannot be read: too small, covered, ...
+        align:bool=True,      # Turn tilted faces upright before classification
+        people=None,          # Enrolled people to name: a `People`, a `Gallery`, or the path of one
     ):
         self.people = as_people(people)
         if self.people and resolve(detector)[0] == 'haar':
-            raise FerError("People are recognised by key points, which Haar's detector does not give: fer-nb weights "
-                           "fetch blazeface brings one that does.")
+            raise FerError("Recognising people needs key points, which Haar's detector does not give: get a detector "
+                           "that does with fer-nb weights fetch blazeface.")
         self.classifier = _classifier(model, threads)
         self.detector, self.min_face, self.min_score = detector, min_face, min_score
         self.flip, self.five_crop, self.align = flip, five_crop, align
@@ -164,13 +164,13 @@ class EmotionRecognizer:
         self.rule = self.rule._replace(threshold=float(threshold))
 
     def __call__(self,
-        image,      # Path, bytes of an image file, or uint8 array, BGR as OpenCV has it
-        boxes=None, # (N, 4) x, y, width, height of faces known already; then nothing is detected
-        min_face:float=None, # Smallest face sought in this picture, pixels; None is the recogniser's own
-        known=(),   # Boxes where the frame before had faces; see `detect_faces`
-        named:bool=True, # Say who it is, where there are `people`
+        image,      # Path, bytes of an image file, or uint8 array in OpenCV's BGR order
+        boxes=None, # (N, 4) x, y, width, height of known faces; nothing is detected then
+        min_face:float=None, # Minimum face size in this picture, pixels; None for the recogniser's own
+        known=(),   # Boxes of the faces in the previous frame; see `detect_faces`
+        named:bool=True, # Name the faces, if there are `people`
     ) -> list:
-        "A list of `Face`, the surest first (in the order of `boxes` if they are given); empty when there is no face."
+        "A list of `Face`, highest score first (or in the order of `boxes`, if given); empty if there is no face."
         image = open_image(image)
         found, crops = locate_faces(image, boxes, self.classifier.size, self.detector, self.align,
                                     min_score=self.min_score, min_face=min_face or self.min_face, known=known)
@@ -179,21 +179,21 @@ class EmotionRecognizer:
         return self.people(image, faces) if self.people and named else faces
 
     def crops(self,
-        faces, # uint8 (N, S, S) or (N, S, S, 1), or a list of pictures of one tight face each, of any size
+        faces, # uint8 (N, S, S) or (N, S, S, 1), or a list of tightly cropped pictures of any size
     ) -> list:
-        "A list with one `Face` for each picture that is a face already; the box is the whole picture."
+        "A list of `Face`, one for each picture of a cropped face; the box is the whole picture."
         return self.classify(*whole_crops(faces, self.classifier.size))
 
     def classify(self,
-        found,            # [(x, y, w, h, score)], as `locate_faces` and `whole_crops` return them
-        crops:np.ndarray, # uint8 (N, size, size): the faces, cut out
+        found,            # [(x, y, w, h, score)], from `locate_faces` or `whole_crops`
+        crops:np.ndarray, # uint8 (N, size, size): the cropped faces
     ) -> list:
-        "A list of `Face`, one for each crop, whose boxes and scores are those of `found`."
+        "A list of `Face`, one for each crop, with the boxes and scores of `found`."
         return _faces(self.classifier, found, crops, self.rule, self.views, self.limits,
                       flip=self.flip, five_crop=self.five_crop)
 
     def copy(self):
-        "Another with the same settings and a network of its own, for another thread."
+        "A recogniser with the same settings and its own network, for another thread."
         twin = copy(self)
         if hasattr(self.classifier, 'copy'): twin.classifier = self.classifier.copy()
         if self.views: twin.views = self.views.copy()

@@ -29,7 +29,7 @@ from .faces import Faces
 USAGE = {'training': 'train', 'publictest': 'public', 'privatetest': 'private'}
 
 def _resize(image, size):
-    "uint8 (H, W) -> (size, size); area averaging when it shrinks."
+    "uint8 (H, W) -> (size, size); area averaging if it is reduced."
     if image.shape == (size, size): return image
     how = cv2.INTER_AREA if min(image.shape) > size else cv2.INTER_LINEAR
     return cv2.resize(image, (size, size), interpolation=how)
@@ -38,11 +38,11 @@ def _pixels(text, size, where):
     "Space-separated grey levels -> uint8 (size, size)."
     try: values = np.array(text.split(), np.int64)
     except (ValueError, OverflowError):
-        raise FerError(f"{where}: `pixels` holds something that is not a whole number.") from None
+        raise FerError(f"{where}: `pixels` contains something that is not a whole number.") from None
     side = round(len(values)**.5)
     if not len(values) or side*side != len(values) or side < 2:
         raise FerError(f"{where}: `pixels` has {len(values)} values, "
-                       "not a square number like 48x48 = 2304: the row is cut short.")
+                       "not a square number such as 48x48 = 2304: the row is cut short.")
     if values.min() < 0 or values.max() > 255: raise FerError(f"{where}: `pixels` has values outside 0 to 255.")
     return _resize(values.astype(np.uint8).reshape(side, side), size)
 
@@ -62,16 +62,16 @@ def read_rows(file, path, required):
         yield rows.line_num, dict(zip(header, row))
 
 def open_text(path):
-    "A text file, or `FerError`; bytes that are not UTF-8 are replaced, so that a check of the content names them."
+    "An open text file. Raises `FerError` if it cannot be opened. Bytes that are not UTF-8 are replaced."
     try: return open(path, newline='', encoding='utf-8', errors='replace')
     except OSError as e: raise FerError(f"{path} cannot be opened: {e.strerror}.") from None
 
 # %% ../../nbs/training/01_readers.ipynb #fca662f4
 def read_csv(
     path,          # `fer2013.csv` or `icml_face_data.csv`
-    size:int=48,   # Side of the pictures, which are resized if they differ
+    size:int=48,   # Side of the pictures, pixels; others are resized
 ) -> Faces:
-    "FER-2013 as CSV with the columns emotion, pixels and Usage."
+    "Read FER-2013's CSV with the columns emotion, pixels and Usage."
     images, labels, split, source = [], [], [], []
     with open_text(path) as file:
         for n,row in read_rows(file, path, ('emotion', 'pixels', 'Usage')):
@@ -84,22 +84,22 @@ def read_csv(
             labels.append(EMOTIONS.index(FER2013_CODES[int(code)]))
             split.append(USAGE[usage])
             source.append(f'row {n}')
-    if not images: raise FerError(f"{path} has a header and no rows.")
+    if not images: raise FerError(f"{path} has a header but no rows.")
     origin = f'FER-2013 CSV {Path(path).name}'
     return Faces(np.stack(images), np.array(labels), np.array(split), np.array(source), origin=origin)
 
 # %% ../../nbs/training/01_readers.ipynb #df9bea4e
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.pgm')
 
-# What zipfile raises for damaged ones: NotImplementedError for an unknown version, ValueError for a name's coding
+# What zipfile raises for damaged files: NotImplementedError for an unknown version, ValueError for a name's encoding
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, LZMAError, StructError, OSError, EOFError, KeyError, ValueError,
                OverflowError, RuntimeError)
-_MOST_BYTES = 2**28    # Of one file in a zip, which may say less than it holds
+_MOST_BYTES = 2**28    # Maximum for one file in a zip, whose declared size may be too small
 
 # %% ../../nbs/training/01_readers.ipynb #0123d98f
 class Tree:
-    """A folder or a zip file; raises `FerError` for another file. `names` and `pictures` are relative POSIX paths,
-    `read(name)` gives a file's bytes."""
+    """A folder or a zip file; raises `FerError` for anything else. `names` and `pictures` are relative POSIX paths,
+    `read(name)` returns a file's bytes."""
     def __init__(self, path):
         self.path = Path(path)
         if self.path.is_dir():
@@ -133,7 +133,7 @@ _SPLITS = {'train': 'train', 'training': 'train', 'test': 'test', 'testing': 'te
            'publictest': 'public', 'privatetest': 'private'}
 
 def _split_of(parts):
-    "The split that a path's parts tell, the file's own name first, then the nearest folder; `all` if none does."
+    "The split named in a path: in the file name, or else in the nearest folder; `all` if there is none."
     stem = re.match(r'(Training|PublicTest|PrivateTest)_', parts[-1])
     words = [stem[1]] if stem else []
     for word in (*words, *parts[-3::-1]):                         # the folders above the class folder, upwards
@@ -141,37 +141,37 @@ def _split_of(parts):
     return 'all'
 
 def _labeller(folders, names):
-    "A function from a class folder's name to its label, or None, for these class folders."
+    "A function that maps the name of a class folder to its label, or to None."
     if names is not None: return lambda o: o if o in names else None
     if folders <= set('1234567'): return lambda o: RAFDB_CODES[int(o)]
     if not any(map(canonical, folders)):
         some = ', '.join(sorted(folders)[:8]) or 'none'
-        raise FerError(f"found the folders {some} with pictures, none of which is an emotion")
+        raise FerError(f"found the folders {some} with pictures, but none is named after an emotion")
     return canonical
 
 # %% ../../nbs/training/01_readers.ipynb #461433cf
 def _class_folder(name):
-    "The folder that the picture stands in, its label; '' at the top."
+    "The picture's parent folder, which is its label; '' at the top."
     parts = PurePosixPath(name).parts
     return parts[-2] if len(parts) > 1 else ''
 
 def read_tree(
     path,               # A folder or a zip with class folders somewhere in it
-    size:int=48,        # Side of the pictures, which are resized if they differ
-    names:tuple=None,   # Labels of your own, named as the folders are; by default the seven emotions
-    progress=iter,      # Wraps the list of files, `tqdm` for a bar
+    size:int=48,        # Side of the pictures, pixels; others are resized
+    names:tuple=None,   # Custom labels, the names of the folders; by default the seven emotions
+    progress=iter,      # Wraps the list of files, such as `tqdm` for a progress bar
 ) -> Faces:
-    "Class folders: Kaggle's FER-2013, face-expression-recognition-dataset, RAF-DB's 1 to 7, CK+48, or any other."
+    "Read class folders: Kaggle's FER-2013, face-expression-recognition-dataset, RAF-DB's 1 to 7, CK+48, or any other."
     tree = path if isinstance(path, Tree) else Tree(path)
     folders = Counter(map(_class_folder, tree.pictures))
     try: label_of = _labeller(set(folders), names)
     except FerError as e:
-        raise FerError(f"{tree.path}: the layout is not one of those that are known; {e}. "
-                       "Expected train/happy/1.jpg and the like.") from None
+        raise FerError(f"{tree.path}: the layout is unknown; {e}. "
+                       "Expected paths such as train/happy/1.jpg.") from None
     label = {o: label_of(_class_folder(o)) for o in tree.pictures}
     kept = [o for o in tree.pictures if label[o] is not None]
     order = tuple(names) if names is not None else EMOTIONS
-    if not kept: raise FerError(f"{tree.path} holds no pictures in folders named {', '.join(order)}.")
+    if not kept: raise FerError(f"{tree.path} has no pictures in folders named {', '.join(order)}.")
     notes = tuple(f"{n:,} pictures in {o or 'no folder'!r} left out: not one of the labels"
                   for o,n in folders.items() if label_of(o) is None)
     images = np.stack([tree.face(o, size) for o in progress(kept)])
@@ -183,11 +183,11 @@ def read_tree(
 def class_folders(
     path, # A folder or a zip
 ) -> tuple:
-    "Sorted names of the folders with pictures: the labels of a dataset of your own. `FerError` if there is none."
+    "Sorted names of the folders with pictures: the labels of a custom dataset. Raises `FerError` if there are none."
     if not Path(path).exists(): raise FerError(f"{path} does not exist.")
     found = sorted({_class_folder(o) for o in Tree(path).pictures} - {''})
     if not found:
-        raise FerError(f"{path} holds no pictures in folders: put those of each label into a folder with its name.")
+        raise FerError(f"{path} has no pictures in folders: put those of each label into a folder with its name.")
     return tuple(found)
 
 # %% ../../nbs/training/01_readers.ipynb #0a982099
@@ -204,20 +204,20 @@ def _rafdb_rows(text, where):
 
 # %% ../../nbs/training/01_readers.ipynb #4445708b
 def read_rafdb(tree, size, progress=iter):
-    "RAF-DB's basic set: the list of labels and the aligned pictures."
+    "Read RAF-DB's basic set: the list of labels and the aligned pictures."
     listing = next(o for o in tree.names if PurePosixPath(o).name == RAFDB_LIST)
-    aligned_last = sorted(tree.pictures, key=lambda o: '_aligned' in o)      # so that it counts where both are there
+    aligned_last = sorted(tree.pictures, key=lambda o: '_aligned' in o)      # takes precedence if both exist
     files = {PurePosixPath(o).name.replace('_aligned', ''): o for o in aligned_last}
     rows = list(_rafdb_rows(tree.read(listing).decode(errors='replace'), f"{tree.path}/{listing}"))
     found = [(name, label) for name,label in rows if name in files]
     if not found:
-        raise FerError(f"{tree.path}: none of the pictures that {listing} names is there: "
+        raise FerError(f"{tree.path}: none of the pictures named in {listing} were found: "
                        "put the aligned ones into Image/aligned.")
     missing = len(rows) - len(found)
     source = [files[name] for name,_ in found]
     labels = [EMOTIONS.index(label) for _,label in found]
     split = ['train' if name.startswith('train') else 'test' for name,_ in found]
     images = np.stack([tree.face(o, size) for o in progress(source)])
-    notes = (f"{missing:,} pictures of the list are not there",) if missing else ()
+    notes = (f"{missing:,} pictures of the list are missing",) if missing else ()
     return Faces(images, np.array(labels), np.array(split), np.array(source),
                  origin=f'RAF-DB in {tree.path.name}', notes=notes)

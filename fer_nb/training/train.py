@@ -57,7 +57,7 @@ def _new(recipe, classes):
     finally: keras.config.set_dtype_policy(before)
 
 def _model(folder, recipe, state, classes, steps, distillation, start, begin):
-    "A compiled model, new or with the weights that the state names."
+    "A compiled model, either new or with the weights of the last checkpoint."
     keras.utils.set_random_seed(recipe.seed)
     network = _new(recipe, classes) if start is None else start
     if begin is not None and not state['epoch']: inherit(network, begin)
@@ -66,32 +66,32 @@ def _model(folder, recipe, state, classes, steps, distillation, start, begin):
     if state['epoch']:
         if distillation: model(np.zeros((1, recipe.size, recipe.size, 1), np.float32))
         model.optimizer.build(model.trainable_variables)
-        # weights and the optimiser's memory; a file does not hold everything of an optimiser that the recipe says
+        # weights and optimiser state; the file does not hold all of the recipe's optimiser settings
         model.load_weights(folder/f"state-{state['epoch']:04d}.keras")
     return model
 
 # %% ../../nbs/training/10_train.ipynb #983c3db4
 def train(
-    recipe:Recipe,      # What to do
+    recipe:Recipe,      # Settings of the training
     faces:Faces,        # With a split `train` and the recipe's validation split
-    folder,             # Where the run lives; one that was interrupted goes on
-    command:str=None,   # What to record as the command
+    folder,             # Folder of the run; an interrupted run is resumed
+    command:str=None,   # Command to record
     verbose='auto',     # Keras's progress bar: 0 none, 1 bar, 2 one line for each epoch
     callbacks=(),       # More Keras callbacks
-    distillation=None,  # Teachers to learn from as well, a `fer_nb.training.distill.Distillation`
-    start=None,         # A Keras model to train in place of a new one; of it the trainable layers learn
-    begin=None,         # A Keras model whose weights the new one takes over where they fit, see `inherit`
-    origin=None,        # What to record of it, a dict in plain types
+    distillation=None,  # Teachers to learn from, too: a `fer_nb.training.distill.Distillation`
+    start=None,         # Keras model to train instead of a new one; its trainable layers learn
+    begin=None,         # Keras model whose matching weights the new one inherits, see `inherit`
+    origin=None,        # What to record about that model, a dict of plain types
 ) -> Run:
-    "Train, or go on, until the recipe's last epoch or early stopping. Raises `FerError` if `folder` holds another run."
+    "Train or resume, up to the last epoch or early stopping. Raises `FerError` if `folder` holds another run."
     folder, learn, check = Path(folder), _learning_set(faces, recipe), faces.of(recipe.validation).with_label()
     if faces.size != recipe.size:
         raise FerError(f"The faces are {faces.size} pixels wide: "
-                       f"load them with size={recipe.size}, as the recipe says.")
+                       f"load them with size={recipe.size}, as the recipe requires.")
     data = {'origin': faces.origin, 'labels': list(faces.names), 'counts': faces.counts(),
             'learned_from': len(learn), 'notes': list(faces.notes)}
     if start is not None and start.output_shape[-1] != len(faces.names):
-        raise FerError(f"The network to start from has {start.output_shape[-1]} answers, "
+        raise FerError(f"The network to start from has {start.output_shape[-1]} outputs, but "
                        f"the faces have {len(faces.names)} labels: give it another head.")
     command = command or f'train({recipe!r}, faces, {folder.name!r})'
     info = {'recipe': asdict(recipe), 'command': command, 'versions': versions(), 'data': data}
@@ -102,7 +102,7 @@ def train(
     if distillation and distillation.once: learn, distillation = distillation.taught(learn, folder, verbose), None
     batches = _Batches(learn, recipe, state['epoch'])
     model = _model(folder, recipe, state, len(faces.names), len(batches), distillation, start, begin)
-    # TensorFlow traces a first step that creates variables twice: half the time of a short run
+    # otherwise TensorFlow traces the first step twice, because it creates variables: half the time of a short run
     if not model.optimizer.built: model.optimizer.build(model.trainable_variables)
     model.fit(batches, epochs=recipe.epochs, initial_epoch=state['epoch'], shuffle=False, verbose=verbose,
               validation_data=(check.images[..., None].astype(np.float32), check.targets()), validation_batch_size=256,

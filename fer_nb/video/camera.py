@@ -24,18 +24,18 @@ from .track import FaceStream
 
 # %% ../../nbs/video/05_camera.ipynb #c8a30227
 class Camera:
-    "Frames of a camera with the time at which they came; close it, or use it in a `with` block."
+    "Frames of a camera with their time of arrival; close it, or use it in a `with` block."
     def __init__(self,
         device=0,         # Number, path (/dev/video2) or address (rtsp://...)
-        width:int=640,    # Asked of the camera; it gives what it can
+        width:int=640,    # Requested width, pixels; the camera may deliver another
         height:int=480,
     ):
         text = str(device)
         self.name = f'camera {text}' if text.isdigit() else text
         with native_silence(): self._capture = cv2.VideoCapture(int(text) if text.isdigit() else text)
         if not self._capture.isOpened():
-            raise FerError(f"The {self.name} cannot be opened: check that it is plugged in, that no other program uses "
-                           "it, and that you may read it; or give another by --device." if text.isdigit() else
+            raise FerError(f"The {self.name} cannot be opened: check that it is connected, that no other program "
+                           "uses it, and that you may; or choose another with --device." if text.isdigit() else
                            f"{self.name} cannot be opened as a camera or stream: check the path or the address.")
         wishes = {cv2.CAP_PROP_FRAME_WIDTH: width, cv2.CAP_PROP_FRAME_HEIGHT: height, cv2.CAP_PROP_BUFFERSIZE: 1}
         for k,v in wishes.items(): self._capture.set(k, v)
@@ -54,7 +54,7 @@ class Camera:
                 now = max(due, now)
             yield number, now, image
             number += 1
-        if not number: raise FerError(f"The {self.name} gives no picture: another program may hold it.")
+        if not number: raise FerError(f"The {self.name} delivers no picture: another program may be using it.")
 
     def close(self): self._capture.release()
     def __enter__(self): return self
@@ -69,7 +69,7 @@ def has_screen():
     return subprocess.run(attempt, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
 class _Window:
-    "A window with the latest frame; `closed` after q, Esc, or a click on its cross."
+    "A window with the latest frame; `closed` after q, Esc, or a click on its close button."
     def __init__(self, title):
         self.title, self.closed = title, False
         cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
@@ -84,17 +84,17 @@ class _Window:
 # %% ../../nbs/video/05_camera.ipynb #0d1da849
 def watch(
     device=0,          # As for `Camera`
-    stream=None,       # A `FaceStream`; None makes the default one
-    window:bool=None,  # Show a window; None where there is a screen
-    out=None,          # Annotated film to write, .mp4
-    table=None,        # CSV to write, a row for each face in each frame
+    stream=None,       # A `FaceStream`; None for the default one
+    window:bool=None,  # Show a window; None: if there is a screen
+    out=None,          # Path of the annotated film to write, .mp4
+    table=None,        # Path of the CSV to write, a row for each face in each frame
     mirror:bool=False, # Swap left and right, as in a mirror
-    seconds:float=None,# Stop after so long; None goes on until the camera, the window or you do
-    shape:str='rectangle', # Of the boxes
+    seconds:float=None,# Duration; None continues until the camera, the window or you stop it
+    shape:str='rectangle', # Shape of the boxes: rectangle or circle
 ):
-    "Generator of `FrameFaces` of a camera, live; `FerError` where there is no such camera, or no screen for a window."
+    "Generator of live `FrameFaces`. Raises `FerError` if there is no such camera, or no screen for a window."
     check_shape(shape)
-    if window and not has_screen(): raise FerError("There is no screen for a window here: leave the window out.")
+    if window and not has_screen(): raise FerError("There is no screen for a window here: do not ask for one.")
     window, stream, film, add = has_screen() if window is None else window, stream or FaceStream(), None, None
     labels = stream.recognizer.classifier.labels
     check_apart(device, out, table)

@@ -3,7 +3,7 @@
     PYTHONPATH=tools python -m drills [--minutes 10] [--cases 10000] [--seed 0] [--out drills] [DRILL ...]
 
 writes OUT/drills.json and OUT/drills.html, the offending inputs into OUT/inputs/, and the SBOM as OUT/sbom.json.
-The exit code is 1 if anything was found. A finding of the fuzz drill can be made again:
+The exit code is 1 if anything was found. To reproduce a finding of the fuzz drill:
 
     PYTHONPATH=tools python -m drills --again pictures:1234 [--seed 0]"""
 
@@ -27,7 +27,7 @@ def _fuzz(args, seconds, folder):
     names, found = args.target or [*targets.TARGETS], []
     end = time.monotonic() + seconds
     for i, name in enumerate(names):
-        share = max(5, (end - time.monotonic()) / (len(names) - i))  # what one leaves, the others may use
+        share = max(5, (end - time.monotonic()) / (len(names) - i))  # the others may use the time that one leaves
         found.append(fuzz.drill(name, args.seed, args.cases, share, folder))
         _say(report.fuzz_line(found[-1]))
     return found
@@ -78,22 +78,22 @@ def main():
         prog='drills', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('drill', nargs='*', help=f"of {', '.join(DRILLS)}; all by default")
-    parser.add_argument('--minutes', type=float, default=10, help="for all drills together, about")
+    parser.add_argument('--minutes', type=float, default=10, help="approximate time for all drills together")
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--cases', type=int, default=10_000, help="of each target of the fuzz drill, at most")
-    parser.add_argument('--target', action='append', help="of the fuzz drill; may be repeated")
-    parser.add_argument('--kills', type=int, default=100, help="of each command, at most")
+    parser.add_argument('--cases', type=int, default=10_000, help="maximum number for each target of the fuzz drill")
+    parser.add_argument('--target', action='append', help="target of the fuzz drill; may be repeated")
+    parser.add_argument('--kills', type=int, default=100, help="maximum number for each command")
     parser.add_argument('--visitors', type=int, default=20)
     parser.add_argument('--clients', type=int, default=8)
     parser.add_argument('--out', type=Path, default=Path('drills'))
-    parser.add_argument('--again', help="TARGET:CASE, to see a finding again")
+    parser.add_argument('--again', help="TARGET:CASE, to reproduce a finding")
     args = parser.parse_args()
     if args.again:
         return _again(args)
     if unknown := [o for o in args.drill if o not in DRILLS]:
         sys.exit(f"There is no drill {unknown[0]}: {', '.join(DRILLS)}.")
     for o in signal.SIGINT, signal.SIGTERM:
-        signal.signal(o, signal.default_int_handler)  # so that nothing stays behind
+        signal.signal(o, signal.default_int_handler)  # so nothing is left behind
     folder = args.out.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     chosen = args.drill or [*DRILLS]
@@ -112,7 +112,7 @@ def main():
             _say(f'== {name}')
             done['drills'][name] = globals()[f'_{name}'](args, 60 * args.minutes * DRILLS[name] / whole, folder)
             done['minutes'] = round((time.monotonic() - begin) / 60, 1)
-            report.write(folder, done)  # what is known is kept, whatever comes
+            report.write(folder, done)  # keeps the results so far, whatever happens
             if name != 'fuzz':
                 _say(report.text(name, done['drills'][name]))
     finally:

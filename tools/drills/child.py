@@ -1,7 +1,7 @@
-"""The process in which a target reads its inputs: python -m drills.child REQUEST, as drills.fuzz starts it.
+"""The process in which a target reads its inputs: python -m drills.child REQUEST, started by drills.fuzz.
 
-It has a limit of memory, tells on stdout in JSON what it found, and in a small shared file at which case it is, so that
-whoever watches knows what it hung on or died of."""
+It has a memory limit, writes its findings to stdout as JSON, and keeps the number of the current case in a small shared
+file, so the watching process knows which case made it hang or crash."""
 
 import json
 import mmap
@@ -15,24 +15,24 @@ from pathlib import Path
 
 from drills import mutate, targets
 
-MARK = struct.Struct('qqqq')  # case, refused, accepted, highest memory in kB
+MARK = struct.Struct('qqqq')  # case, rejected, accepted, peak memory in kB
 
 
 def status(key):
-    "A figure of this process in kB, as the system has it."
+    "A figure of this process from the system, in kB."
     with open('/proc/self/status') as f:
         return next(int(o.split()[1]) for o in f if o.startswith(key))
 
 
 def limit_memory(megabytes):
-    "From here on this process may take that much more; what takes more fails."
+    "Limit the additional memory of this process from here on."
     hard = status('VmSize') * 1024 + megabytes * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def watch_files(allowed, tell):
-    "Tell of every file that Python creates or changes anywhere else."
+    "Report every file that Python creates or changes anywhere else."
     changes = {'os.mkdir', 'os.rename', 'os.remove', 'os.rmdir', 'os.link', 'os.symlink', 'os.truncate', 'shutil.move'}
 
     def hook(event, args):
@@ -52,7 +52,7 @@ def watch_files(allowed, tell):
 
 
 def problem(error):
-    "What is wrong with an exception that came out of a target, or nothing: a `FerError` of one sentence is right."
+    "What is wrong with a target's exception, or nothing if it is a `FerError` with one sentence."
     from fer_nb.core import FerError
 
     if not isinstance(error, FerError):
@@ -72,12 +72,12 @@ def main():
     told, how = os.fdopen(os.dup(1), 'w', buffering=1), json.loads(sys.argv[1])
     folder, at = Path(how['folder']), -1
     for stream in (1, 2):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)  # decoders are talkative
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)  # decoders print a lot
     sys.stderr = open(folder.with_suffix('.log'), 'w', buffering=1)
     tempfile.tempdir = str(folder)
     os.chdir(folder)
     os.environ['HYPOTHESIS_STORAGE_DIRECTORY'] = str(folder)
-    mutate.drawn(mutate.source('warm'))  # Hypothesis makes its tables
+    mutate.drawn(mutate.source('warm'))  # Hypothesis builds its tables
 
     def tell(kind, text):
         told.write(json.dumps(dict(case=at, kind=kind, text=text[:600])) + '\n')
@@ -94,7 +94,7 @@ def main():
     for at in range(how['start'], how['stop']):
         name, data = target.case(how['seed'], at)
         with open('/proc/self/clear_refs', 'w') as f:
-            f.write('5')  # the highest memory is counted anew
+            f.write('5')  # resets the peak memory
         mark[:] = MARK.pack(at, refused, accepted, highest)
         try:
             target.read(name, data)

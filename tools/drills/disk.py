@@ -1,5 +1,5 @@
-"""Full disk and no permission: commands write to a disk of a few kilobytes, and to a folder that is not theirs. Each
-has to end with one sentence, leave what was there before as it was, and do its work once there is room."""
+"""Full disk and no permission: commands write to a disk of a few kilobytes, and to a folder without permission. Each
+must end with one sentence, leave existing files unchanged, and do its work once there is room."""
 
 import ctypes
 import os
@@ -11,7 +11,7 @@ from drills import kill
 from drills.mutate import source
 
 MEGABYTES = 24
-FREE = 0, 4, 30, 200, 1000, 4000  # kilobytes that are left
+FREE = 0, 4, 30, 200, 1000, 4000  # free space, kilobytes
 COMMANDS = {
     'predict, tables': ['predict', 'photo.jpg', '--model', 'lenet', '--csv', 'out/old.csv', '--json', 'out/old.json'],
     'predict, copies': ['predict', 'photo.jpg', '--model', 'lenet', '--out', 'out/copies'],
@@ -23,11 +23,11 @@ COMMANDS = {
              '--out out/sweep'.split(),
 }
 OLD = {'old.csv': 'old,table\n', 'old.json': '["old"]\n', 'old.png': 'old picture\n'}
-PR_CAPBSET_DROP, OVERRIDES = 24, (1, 2, 3)  # Linux: what lets root write where it may not
+PR_CAPBSET_DROP, OVERRIDES = 24, (1, 2, 3)  # Linux: what lets root ignore permissions
 
 
 def without_rights():
-    "In a child before it runs: root becomes a user for whom permissions count."
+    "In a child before it runs: make root obey permissions."
     libc = ctypes.CDLL(None)
     for o in OVERRIDES:
         libc.prctl(PR_CAPBSET_DROP, o, 0, 0, 0)
@@ -66,7 +66,7 @@ def _judged(code, said, out):
 
 
 def _full(name, words, rng, folder, done):
-    "The command with little room, then with enough."
+    "Run the command with too little room, then with enough."
     out, free = folder / 'out', rng.choice(FREE)
     for o in out.iterdir():
         shutil.rmtree(o) if o.is_dir() else o.unlink()
@@ -89,7 +89,7 @@ def _full(name, words, rng, folder, done):
 
 
 def _forbidden(name, words, folder, done):
-    "The command with a folder that is not its own."
+    "Run the command on a folder without permission."
     out = folder / 'forbidden'
     out.mkdir()
     for k, v in OLD.items():
@@ -105,7 +105,7 @@ def _forbidden(name, words, folder, done):
 
 
 def drill(seed, seconds, folder, commands=COMMANDS):
-    "Each command at least once on a full disk and once without permission, more often as time allows."
+    "Run each command at least once on a full disk and once without permission, more often if time allows."
     import time
 
     from fer_nb.core import static_file

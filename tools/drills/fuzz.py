@@ -1,4 +1,4 @@
-"Fuzz: thousands of broken inputs for each reader, in a process of its own that is watched from outside."
+"Fuzz: thousands of broken inputs for each reader, in a separate process that is watched from outside."
 
 import json
 import mmap
@@ -17,8 +17,8 @@ from drills import targets
 from drills.child import MARK
 
 TOOLS = Path(__file__).resolve().parents[1]
-HANG = 5  # seconds of processor time that an input may take
-MEGABYTES = 2500  # that an input may take
+HANG = 5  # maximum processor time for an input, seconds
+MEGABYTES = 2500  # maximum memory for an input
 
 
 def environment():
@@ -28,11 +28,11 @@ def environment():
 
 
 class Watched:
-    "A child at work on the cases from `start` to `stop`."
+    "A child that works on the cases from `start` to `stop`."
 
     def __init__(self, name, seed, start, stop, folder, megabytes):
         self.mark_path = Path(folder).with_suffix('.mark')
-        self.mark_path.write_bytes(MARK.pack(-1, 0, 0, 0))  # it has not begun
+        self.mark_path.write_bytes(MARK.pack(-1, 0, 0, 0))  # not started yet
         how = dict(
             target=name,
             seed=seed,
@@ -65,7 +65,7 @@ class Watched:
             return 0
 
     def end(self):
-        "Kill it with all that it started; the lines that it said."
+        "Kill it with all its child processes; return the lines that it printed."
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         code = self.process.wait()
@@ -76,7 +76,7 @@ class Watched:
 
 
 def watch(child, deadline, hang):
-    "Until it ends, hangs, or the time is up: why."
+    "Wait until it ends, hangs, or the time is up; return which."
     case, since = -1, 0
     while child.process.poll() is None:
         time.sleep(0.05)
@@ -91,7 +91,7 @@ def watch(child, deadline, hang):
 
 
 def drill(name, seed, count, seconds, folder, hang=HANG, megabytes=MEGABYTES):
-    "Up to `count` cases of a target, as many as `seconds` allow: what came of them, each finding with its input."
+    "Run up to `count` cases of a target, as many as `seconds` allow; return the results, each finding with its input."
     begin = time.monotonic()
     done = dict(target=name, seed=seed, cases=0, accepted=0, refused=0, highest_mb=0, restarts=-1, findings=[])
     with tempfile.TemporaryDirectory(prefix='drill_', dir=folder) as work:
@@ -114,7 +114,7 @@ def _keep(folder, target, name, data, case):
 
 
 def _run(name, seed, count, deadline, work, hang, megabytes, done):
-    "One child, from the case after the last to its end, whatever that is."
+    "Run one child, from the case after the last one to its end, however it ends."
     place = Path(tempfile.mkdtemp(dir=work))
     child = Watched(name, seed, done['cases'], count, place, megabytes)
     done['restarts'] += 1
@@ -127,7 +127,7 @@ def _run(name, seed, count, deadline, work, hang, megabytes, done):
         if why == 'time':
             return
         raise RuntimeError(
-            f"The target {name} could not begin ({_cause(code)}): {place.with_suffix('.log').read_text()[-800:]}"
+            f"The target {name} could not start ({_cause(code)}): {place.with_suffix('.log').read_text()[-800:]}"
         )
     finished = any(o.get('done') for o in said)
     done['refused'], done['accepted'] = done['refused'] + refused, done['accepted'] + accepted

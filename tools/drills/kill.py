@@ -1,5 +1,5 @@
-"""Kill: long commands are killed at random moments (kill -9, with all their processes). Afterwards the same command has
-to end as if nothing had happened: the same result, and no half-written file beside it."""
+"""Kill: long commands are killed at random moments (kill -9, with all their processes). Afterwards, the same command
+must end as if nothing had happened: with the same result and no half-written files."""
 
 import hashlib
 import io
@@ -34,7 +34,7 @@ STARTED = []
 
 
 def fer_nb(words, folder, **how):
-    "A running command, in a session of its own; its words go into a file in `folder`."
+    "A running command in its own session; its output goes to a file in `folder`."
     code = f"import sys; sys.argv = {['fer-nb', *map(str, words)]!r}; from fer_nb.cli.main import main; main()"
     env = os.environ | dict(TMPDIR=str(Path(folder) / 'tmp'), TF_CPP_MIN_LOG_LEVEL='3', COLUMNS='200')
     (Path(folder) / 'tmp').mkdir(exist_ok=True)
@@ -54,7 +54,7 @@ def fer_nb(words, folder, **how):
 
 
 def end(process):
-    "Kill it with all that it started."
+    "Kill it with all its child processes."
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -62,7 +62,7 @@ def end(process):
 
 
 def make(folder):
-    "What the commands read: a table of drawn faces, a film of 700 frames, 200 photos, a run to learn from."
+    "Write the commands' input: a table of drawn faces, a film of 700 frames, 200 photos, a run to learn from."
     import cv2
     import numpy as np
 
@@ -86,7 +86,7 @@ def make(folder):
 
 
 def _plain(value):
-    "A JSON value without what differs from run to run: times, dates, versions of files with dates in them."
+    "A JSON value without the parts that differ from run to run: times, dates, versions of files with dates in them."
     if isinstance(value, list):
         return [_plain(o) for o in value]
     if not isinstance(value, dict):
@@ -95,7 +95,7 @@ def _plain(value):
 
 
 def _arrays(path):
-    "The hash of a network's weights and its optimiser's, without their names, which count what a process has built."
+    "The hash of the weights of a network and its optimiser, without their names, which depend on the process."
     import h5py
 
     with zipfile.ZipFile(path) as z:
@@ -105,7 +105,7 @@ def _arrays(path):
 
 
 def _content(path):
-    "What counts of a file."
+    "The part of a file that must not differ."
     if path.suffix == '.keras':
         return _arrays(path)
     if path.suffix == '.json':
@@ -116,7 +116,7 @@ def _content(path):
         with zipfile.ZipFile(path) as z:
             return {o.filename: o.CRC for o in z.infolist()}
     if path.name == 'trials.log':
-        return None  # Optuna's journal tells of what was interrupted, too
+        return None  # Optuna's journal also records interruptions
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -131,7 +131,7 @@ def _copy(base, folder):
 
 
 def drill(seed, seconds, folder, jobs=JOBS, most=100):
-    "Kill each job as often as `seconds` allow, `most` times at most: what came of it."
+    "Kill each job as often as `seconds` allow, at most `most` times; return the results."
     begin, folder = time.monotonic(), Path(folder)
     base, found = make(folder / 'base'), []
     for n, (name, words) in enumerate(jobs.items()):

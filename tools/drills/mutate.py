@@ -1,5 +1,5 @@
-"""Broken inputs, each of which can be made again from its seed: bytes of real files that are flipped, cut, doubled and
-spliced, and documents whose values are replaced by what Hypothesis thinks of."""
+"""Broken inputs, each reproducible from its seed: bytes of real files that are flipped, cut, doubled and spliced, and
+documents with values replaced by Hypothesis."""
 
 import io
 import json
@@ -13,7 +13,7 @@ INTERESTING = 0, 1, 2, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**24, 2*
 
 
 def source(*about):
-    "The randomness of a case: the same for the same words, on every machine."
+    "The random source of a case: the same for the same words on every machine."
     return random.Random('/'.join(map(str, about)))
 
 
@@ -74,7 +74,7 @@ def of_bytes(data, rng, others=()):
 
 
 def anything():
-    "Hypothesis's strategy for a JSON value, or what a program might make of one."
+    "Hypothesis's strategy for a JSON value, or a program's version of one."
     import hypothesis.strategies as st
 
     plain = (
@@ -111,7 +111,7 @@ _drawn = []
 
 
 def drawn(rng):
-    "A value by Hypothesis: its engine takes the random bytes for its choices."
+    "A value from Hypothesis, whose engine takes its choices from the random bytes."
     from hypothesis import given
 
     if not _drawn:
@@ -123,7 +123,7 @@ def drawn(rng):
 
         _drawn.extend((keep.hypothesis.fuzz_one_input, got))
     one, got = _drawn
-    for _ in range(20):  # bytes that Hypothesis cannot use give nothing
+    for _ in range(20):  # some bytes are of no use to Hypothesis
         got.clear()
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
@@ -210,7 +210,7 @@ NAMES = (
 
 
 def of_zip(data, rng, others=()):
-    "A zip file: its bytes, or one packed anew with a member that has another name, content or way of packing."
+    "A zip file: its bytes changed, or repacked with a member of another name, content or compression."
     if rng.random() < 0.5:
         return of_bytes(data, rng, others)
     out = io.BytesIO()

@@ -1,4 +1,4 @@
-"What the drills found, as JSON and as a page."
+"The findings of the drills, as JSON and as a page."
 
 import json
 from html import escape
@@ -25,7 +25,7 @@ def findings(done):
 
 
 def fuzz_line(o):
-    "A target's figures on a line."
+    "A target's figures in one line."
     return (
         f"{o['target']}: {o['cases']:,} inputs in {o['seconds']:.0f} s, {o['accepted']:,} read, "
         f"{o['refused']:,} refused, "

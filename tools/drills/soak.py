@@ -1,5 +1,5 @@
-"""Soak: visitors with photos and cameras on the page, clients at the API, for as long as asked. No request may fail,
-and memory, open files and kernels have to be as many at the end as after the first tenth."""
+"""Soak: visitors with photos and cameras on the page, and clients of the API, for a given time. No request may fail,
+and memory, open files and kernels must not grow after the first tenth."""
 
 import json
 import re
@@ -20,7 +20,7 @@ VISITORS, CLIENTS = 20, 8
 
 
 class Visitor:
-    "A page that is open: what its browser says on the websocket, without the browser."
+    "An open page: the browser's messages on the websocket, without the browser."
 
     def __init__(self, url):
         import websocket
@@ -54,7 +54,7 @@ class Visitor:
         return json.loads(data) if isinstance(data, str) else deserialize_binary_message(data)
 
     def _views(self):
-        "{kind of view: id of its model}, asked as a page asks when it opens."
+        "{kind of view: id of its model}, requested as by a page when it opens."
         control = uuid.uuid4().hex
         self.send('comm_open', dict(comm_id=control, target_name='jupyter.widget.control', data={}))
         self.send('comm_msg', dict(comm_id=control, data=dict(method='request_states')))
@@ -66,7 +66,7 @@ class Visitor:
         return {o['state']['kind']: k for k, o in states.items() if 'kind' in o['state']}
 
     def ask(self, view, content, picture):
-        "The reply of a view to a message with a picture."
+        "A view's reply to a message with a picture."
         name = uuid.uuid4().hex
         self.send(
             'comm_msg',
@@ -82,7 +82,7 @@ class Visitor:
                 return data['content']
 
     def close(self):
-        "What a browser does when its page is closed."
+        "The actions of a browser when its page is closed."
         self.socket.close()
         address = f'{self.url}/voila/api/shutdown/{self.kernel}'
         with suppress(OSError):
@@ -90,7 +90,7 @@ class Visitor:
 
 
 class Watch(threading.Thread):
-    "Looks at processes every now and then."
+    "Samples the state of processes at intervals."
 
     def __init__(self, trees, every):
         super().__init__(daemon=True)
@@ -149,14 +149,14 @@ def _encoded():
 
 
 def growth(rows, key):
-    "By how much the last tenth is above the second tenth, as a share; medians, so that a moment does not count."
+    "The growth from the second tenth to the last, as a share; by medians, so short peaks do not count."
     n = max(1, len(rows) // 10)
     early, late = (float(np.median([o[key] for o in part])) for part in (rows[n : 2 * n] or rows[:1], rows[-n:]))
     return round(late / early - 1, 3) if early else 0.0
 
 
 def drill(seed, seconds, folder, visitors=VISITORS, clients=CLIENTS):
-    "Page and API under load for `seconds`, then without visitors: figures, and what was wrong."
+    "Run page and API under load for `seconds`, then without visitors; return figures and findings."
     from fer_nb.apps.serve import start
 
     pictures, errors, count = _encoded(), [], dict(page=0, api=0)
@@ -181,7 +181,7 @@ def drill(seed, seconds, folder, visitors=VISITORS, clients=CLIENTS):
 def _soak(server, url, api, pictures, seconds, visitors, clients, errors, count):
     before = server.health()['visitors']
     over, threads, open_pages = threading.Event(), [], []
-    for _ in range(visitors):  # each begins at once: a page that answers no ping is closed
+    for _ in range(visitors):  # each starts at once: a page that answers no ping is closed
         open_pages.append(Visitor(server.url))
         threads.append(
             threading.Thread(target=_visit, args=(open_pages[-1], pictures, over, 0.02 * visitors, count, errors))

@@ -1,7 +1,7 @@
-"""Supply chain: what is installed, with licences, as a table and as an SBOM (CycloneDX); which of it has known holes
-(pip-audit, where its database answers); and whether requirements.lock still fits what setup.py asks for.
+"""Supply chain: the installed packages with licences, as a table and as an SBOM (CycloneDX); their known
+vulnerabilities (pip-audit, if its database is reachable); and whether requirements.lock still fits setup.py.
 
-The tools live in an environment of their own for the time of the drill: none of their packages is among ours."""
+The tools run in a temporary environment of their own, separate from our packages."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def _said(words, **how):
 
 
 def licence(component):
-    "The licence of a component of an SBOM, as one of its three ways of saying it."
+    "The licence of a component in an SBOM, in any of its three forms."
     for o in component.get('licenses', ()):
         if 'expression' in o:
             return o['expression']
@@ -31,7 +31,7 @@ def licence(component):
 
 
 def lock_problems(lock, installed):
-    "What is installed otherwise than the lock says, or not in it: [sentence]."
+    "Installed packages that differ from the lock or are missing there: [sentence]."
     pinned = dict(re.findall(r'^([\w.-]+)==([^\s;\\]+)', Path(lock).read_text(), re.M))
     all_pinned = {}
     for name, version in re.findall(r'^([\w.-]+)==([^\s;\\]+)', Path(lock).read_text(), re.M):
@@ -49,7 +49,7 @@ def _canonical(name):
 
 
 def drill(folder, lock=ROOT / 'requirements.lock'):
-    "The table of licences, the SBOM in `folder`, known holes, and what differs from the lock."
+    "The table of licences, the SBOM in `folder`, known vulnerabilities, and differences from the lock."
     findings, skipped = [], []
     sbom = Path(folder) / 'sbom.json'
     with tempfile.TemporaryDirectory(prefix='drill_') as work:
@@ -90,7 +90,7 @@ def drill(folder, lock=ROOT / 'requirements.lock'):
         findings += [
             dict(
                 kind='known hole',
-                text=f"{o['package']} {o['version']}: {o['id']}, mended in {', '.join(o['fixed']) or 'none'}",
+                text=f"{o['package']} {o['version']}: {o['id']}, fixed in {', '.join(o['fixed']) or 'none'}",
             )
             for o in holes
         ]

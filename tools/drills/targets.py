@@ -1,4 +1,4 @@
-"""What is drilled: for each kind of input some real files, the way they are broken, and the code that reads them.
+"""The targets: for each kind of input, some real files, the way to break them, and the code that reads them.
 
 A target is a class; `TARGETS` has them by name. `case(seed, i)` is the i-th broken input, always the same."""
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Target:
-    "A reader and the files that it is given."
+    "A reader and its input files."
 
     change = staticmethod(mutate.of_bytes)
 
@@ -26,7 +26,7 @@ class Target:
         self.originals = self.seeds()  # [(file name, bytes)]
 
     def warm(self, i):
-        "Read an original, so that what is imported and kept once is not counted."
+        "Read an original, so imports and caches are not counted."
         self.read(*self.originals[i % len(self.originals)])
 
     def case(self, seed, i):
@@ -43,7 +43,7 @@ class Target:
 
 
 def photo(height=160):
-    "The face of the sample photo, small, so that thousands of copies are read quickly."
+    "The face of the sample photo, small, so thousands of copies are read quickly."
     import cv2
 
     from fer_nb.core import static_file
@@ -85,7 +85,7 @@ class Pictures(Target):
         return made + self.by_pillow(small)
 
     def by_pillow(self, small):
-        "What OpenCV cannot write: HEIC, JPEG XL, a JPEG with EXIF, a progressive one, a palette, a film of GIF."
+        "Formats that OpenCV cannot write: HEIC, JPEG XL, JPEG with EXIF, progressive JPEG, a palette, an animated GIF."
         import pillow_heif
         import pillow_jxl  # noqa: F401, registers the format
         from PIL import Image
@@ -197,7 +197,7 @@ class Votes(Target):
 
 
 class Cards(Target):
-    "The cards of models, beside a network that is whole."
+    "The cards of models, beside an undamaged network."
 
     change = staticmethod(mutate.of_json)
 
@@ -224,7 +224,7 @@ class Cards(Target):
 
 
 class Networks(Target):
-    "LiteRT files with cards that vouch for them: first in a process of their own, and what passes there again here."
+    "LiteRT files with matching cards: first in a separate process, then, if they pass, here."
 
     def seeds(self):
         from fer_nb.core import models_dir
@@ -243,7 +243,7 @@ class Networks(Target):
         return self.put(name, data)
 
     def read(self, name, data):
-        "As `load_model` does it, but for the trial in a copy of this process instead of a new one, which takes longer."
+        "As in `load_model`, but with the trial in a copy of this process, which is faster than a new one."
         import os
 
         import numpy as np
@@ -268,7 +268,7 @@ class Networks(Target):
 
 
 class Results(Target):
-    "What runs, teachers and films leave behind: histories, recipes, states, answers of teachers."
+    "The files of runs, teachers and films: histories, recipes, states, answers of teachers."
 
     def seeds(self):
         import numpy as np
@@ -459,7 +459,7 @@ class Requests(Target):
         ):
             s.sendall(data)
             while part := s.recv(65536):
-                answer += part  # a request that is not whole waits for its rest
+                answer += part  # an incomplete request waits for the rest
         if self.server.poll() is not None:
             raise RuntimeError(f'the server ended: {self.server.poll()}')
         self.log.seek(self.seen)

@@ -14,6 +14,7 @@ pytest.importorskip('nbclient')
 sys.path.insert(0, str(ROOT/'tools'))
 import check_notebooks  # noqa: E402
 import common  # noqa: E402
+import nbformat  # noqa: E402
 import nbformat.v4 as v4  # noqa: E402
 import notebooks as executor  # noqa: E402
 import readme  # noqa: E402
@@ -171,3 +172,33 @@ def test_worktrees_and_a_hooks_path_have_the_hooks_and_own_ones_stay(clone, tmp_
     own.write_text('#!/bin/sh\necho mine\n')
     assert 'stays as it is' in clone.hooks() and own.read_text() == '#!/bin/sh\necho mine\n'
     assert 'mine' in git('commit', '-qam', 'own')
+
+
+COURSE = common.course()
+
+
+def test_the_course_is_one_path():
+    "Six steps in order, about two hours; each leads to the next one, and the list of notebooks has them first."
+    notebooks = [nbformat.read(ROOT/p, 4) for p in COURSE]
+    assert [common.step_of(o) for o in notebooks] == [(i, 6) for i in range(1, 7)]
+    minutes = [int(re.search(r'^\| \*\*Time\*\* \| (\d+) minutes', o.cells[1].source, re.M)[1]) for o in notebooks]
+    assert max(minutes) <= 25 and 100 <= sum(minutes) <= 140
+    for nb,following in zip(notebooks, COURSE[1:]):
+        assert f'Next: [{common.title(nbformat.read(ROOT/following, 4))[0]}]({following.name})' in nb.cells[1].source
+        assert f'({following.name})' in nb.cells[-1].source + nb.cells[-2].source
+    listed = (ROOT/'nbs/notebooks.ipynb').read_text()
+    places = [listed.index(f'({p.relative_to("nbs")})') for p in COURSE]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize('path', COURSE, ids=[o.stem for o in COURSE])
+def test_a_step_of_the_course_needs_no_data_and_has_an_exercise(path):
+    "Goal, time and needs at the top; a folded solution, which test_documents.py runs; no cell that is left out."
+    nb = nbformat.read(ROOT/path, 4)
+    for o in ('Goal', 'Time', 'You need'): assert f'| **{o}** |' in nb.cells[1].source
+    text = '\n\n'.join(o.source for o in nb.cells if o.cell_type == 'markdown')
+    folded = r'<details><summary>Solution</summary>\n\n```python\n.+?\n```\n.*?</details>$'
+    assert re.search(rf'^## Exercise\n\n.+?\n\n{folded}', text, re.M | re.S)
+    assert text.count('## What comes next') == 1
+    flags = [common.directives(o.source) for o in nb.cells if o.cell_type == 'code']
+    assert not [o for o in flags if {'data', 'slow', 'eval'} & o.keys()]

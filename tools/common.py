@@ -1,4 +1,5 @@
 "What the tools share: where things are, the order of the notebooks, and how a step fails."
+import json
 import os
 import re
 import sys
@@ -46,6 +47,19 @@ def nbdev_copy():
 def directives(source):
     "nbdev's flags of a cell: `#| slow` and `#| eval: false` give {'slow': '', 'eval': 'false'}."
     return {m[1]: m[2].strip() for m in re.finditer(r'^\s*#\s*\|\s*([\w-]+):?(.*)$', source, re.M)}
+
+
+def step_of(nb):
+    "(n, of how many) if a notebook is a step of the course, as its second cell says; or None."
+    text = '\n'.join(''.join(o['source']) for o in nb['cells'][:2])
+    m = re.search(r'^\| \*\*Course\*\* \| Step (\d+) of (\d+)\.', text, re.M)
+    return m and (int(m[1]), int(m[2]))
+
+
+def course():
+    "Paths of the course's notebooks relative to ROOT, in order."
+    steps = {p: step_of(json.loads((ROOT/p).read_text(encoding='utf-8'))) for p in notebooks()}
+    return sorted((p for p,o in steps.items() if o), key=steps.get)
 
 
 def title(nb):

@@ -18,12 +18,16 @@ import docs_models as made
 import docs_pages as pages
 import docs_reference as reference
 import release
-from common import CORES, ROOMS, ROOT, notebooks
+from common import CORES, ROOMS, ROOT, course, notebooks
 
 from fer_nb.inference.zoo import list_models, models_table
 
 ROOM_TITLES = {'': 'Ground floor', 'inference': 'Inference', 'video': 'Video', 'training': 'Training',
                'apps': 'Apps', 'bench': 'Benchmarks', 'cli': 'Command line'}
+
+
+COURSE = """Six steps of about twenty minutes each, from a photo to a page of your own. Each has an exercise with its
+solution, and runs without data or network."""
 
 
 def room_of(path): return path.parts[1] if len(path.parts) > 2 else ''
@@ -41,8 +45,13 @@ def by_room():
 
 
 def tutorials():
-    paths = [p for p in notebooks() if room_of(p) == 'tutorials']
-    return pages.listing(paths) + '\n\n' + pages.contents([docname(p) for p in paths])
+    "The course, in order, then the other tutorials; in the sidebar the steps have their numbers."
+    steps = course()
+    others = [p for p in notebooks() if room_of(p) == 'tutorials' and p not in steps]
+    numbered = [f'{i}. {pages.titles(p)[0]} <{docname(p)}>' for i,p in enumerate(steps, 1)]
+    listed = re.sub('^- ', '1. ', pages.listing(steps), flags=re.M)
+    return '\n\n'.join(['## The course', COURSE, listed, '## Further tutorials', pages.listing(others),
+                        pages.contents([*numbered, *map(docname, others)])])
 
 
 def howto():

@@ -25,6 +25,7 @@ def page_of(path):
     "The page of a file in the repository, or None."
     path = str(path)
     if path in ('nbs/index.ipynb', 'README.md'): return 'index.md'
+    if path == 'nbs/notebooks.ipynb': return 'notebooks.md'          # docs/ has its own list
     if path == 'nbs/app.ipynb': return None
     if path in ('CONTRIBUTING.md', 'CHANGELOG.md'): return f'maintain/{path.lower()}'
     if path.startswith('docs/') and path.endswith('.md'): return path.removeprefix('docs/')
@@ -36,7 +37,8 @@ def pages():
     "{file in the repository: page} of all pages written by hand."
     written = [*(ROOT/'docs').rglob('*.md'), ROOT/'CONTRIBUTING.md', ROOT/'CHANGELOG.md']
     found = [p.relative_to(ROOT).as_posix() for p in written] + [p.as_posix() for p in notebooks()]
-    return {p: page for p in found if (page := page_of(p)) and not p.endswith('index.ipynb')}
+    listed = 'nbs/index.ipynb', 'nbs/notebooks.ipynb'
+    return {p: page for p in found if (page := page_of(p)) and p not in listed}
 
 
 def relinked(text, path, page, source):

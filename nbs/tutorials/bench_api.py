@@ -2,10 +2,10 @@
 
     python nbs/tutorials/bench_api.py [--seconds 20] [--peer FOLDER] [--json FILE]
 
-Needs the extras `api` and `app`. Clients and service share this machine's cores. A client sends the next picture when
-it has the answer, and waits as long as a 429 asks it to. The picture is a JPEG of 640x480, its face 190 pixels. The
-package `fer` behind the plainest handler of FastAPI is measured beside it where tools/peer.py has made its environment:
-FOLDER, .peers/fer in the checkout by default."""
+Needs the extras `api` and `app`. Clients and service share this machine's cores. A client sends its next picture when
+it has an answer, and after a 429 waits for the requested time. The picture is a JPEG of 640x480 with a face of 190
+pixels. If tools/peer.py has made its environment, the package `fer` behind a minimal FastAPI handler is measured as
+well: FOLDER, .peers/fer in the checkout by default."""
 import argparse
 import http.client
 import json
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def serve_fer(port):
-    "The plainest service around `fer`; runs under the peer's Python."
+    "A minimal service around `fer`; runs under the peer's Python."
     import cv2
     import numpy as np
     import uvicorn
@@ -50,7 +50,7 @@ def picture():
 
 
 class Load:
-    "Clients that ask as fast as they are answered."
+    "Clients that send the next request as soon as they have an answer."
     def __init__(self, url, body, clients, seconds):
         self.url, self.body, self.end = urlsplit(url), body, time.perf_counter() + seconds
         self.times, self.busy, self.errors, self.faces, self.lock = [], 0, [], set(), threading.Lock()
@@ -92,7 +92,7 @@ class Load:
 
 
 def used(process):
-    "Megabytes of a process and all below it, shared pages counted once where the system knows them; seconds of cores."
+    "Megabytes of a process and its children, shared pages counted once if the system can; core seconds."
     import psutil
     whole = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     megabytes = sum(getattr(o.memory_full_info(), 'pss', 0) or o.memory_info().rss for o in whole)/2**20
@@ -119,8 +119,8 @@ def service(command, pattern=None, url=None, seconds=120):
 
 
 def measured(who, url, process, body, seconds):
-    "A row for each number of clients; memory before and after, and time of a core for a request."
-    Load(url, body, 4, min(3, seconds))                           # every process has read a picture
+    "A row for each number of clients; memory before and after, and core time per request."
+    Load(url, body, 4, min(3, seconds))                           # until every process has read a picture
     for clients in 1, 8, 64:
         before, busy = used(process)
         row = dict(who=who) | Load(url, body, clients, seconds).row()

@@ -2,8 +2,8 @@
 
     python nbs/tutorials/bench_app.py [--frames 1000] [--json FILE]
 
-Needs the extras `all` and `dev` and a Chromium (tools/browser.py finds or installs one). Everything runs on this
-machine: browser, server and kernel share its cores, so a visitor with a computer of her own has it better."""
+Needs the extras `all` and `dev` and a Chromium (tools/browser.py finds or installs one). Browser, server and
+kernel share this machine's cores, so a visitor with a separate computer gets better figures."""
 import argparse
 import json
 import os
@@ -28,7 +28,7 @@ FAKE = ['--no-sandbox', '--use-fake-ui-for-media-stream', '--use-fake-device-for
 
 
 def open_page(chromium, url):
-    "A page, and the seconds from its GET to the first widget."
+    "A page, and the seconds from its request to the first widget."
     page = chromium.new_page(viewport=dict(width=1440, height=900))
     page.set_default_timeout(120_000)
     begin = time.perf_counter()
@@ -38,7 +38,7 @@ def open_page(chromium, url):
 
 
 def kernel_of(page, server):
-    "The process of the page's kernel."
+    "The page's kernel process."
     name = page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId")
     return next(o for o in psutil.Process(server.pid).children(recursive=True) if name in ' '.join(o.cmdline()))
 
@@ -47,21 +47,21 @@ def megabytes(process): return process.memory_info().rss/2**20
 
 
 def start_ups(chromium):
-    "Seconds to the first widget: on a server that was just started, and with a kernel that waited."
+    "Seconds to the first widget: on a server that has just started, and with a kernel that is ready."
     with start(port=0) as server:
         page, cold = open_page(chromium, server.url)
         page.close()
-        time.sleep(10)                               # the next kernel is made ready
+        time.sleep(10)                               # until the next kernel is ready
         page, warm = open_page(chromium, server.url)
         page.close()
     return {'first widget, cold, s': cold, 'first widget, preheated, s': warm}
 
 
 def visitors(chromium, n=3):
-    "Megabytes (proportional share, Linux) of the server, of the kernel that waits, and of each visitor more."
+    "Megabytes (proportional share, Linux) of the server, of the waiting kernel, and of each further visitor."
     share = lambda process: process.memory_full_info().pss/2**20
     with start(port=0) as server:
-        time.sleep(8)                                # the first kernel is made ready
+        time.sleep(8)                                # until the first kernel is ready
         whole = psutil.Process(server.pid)
         waiting = sum(map(share, whole.children(recursive=True)))
         alone, pages = share(whole), []
@@ -74,7 +74,7 @@ def visitors(chromium, n=3):
 
 
 def camera(chromium, server, frames):
-    "Frames a second, round trips and the kernel's memory, after ten seconds and after `frames` frames."
+    "Frames per second, round trips and the kernel's memory, after ten seconds and after `frames` frames."
     page, _ = open_page(chromium, server.url)
     kernel = kernel_of(page, server)
     page.click('role=tab[name=Camera]')
@@ -102,7 +102,7 @@ def photo(chromium, server, folder):
     "Seconds from the drop of a photo of 6000x4000 to its answer; the median of three."
     path, rng = Path(folder)/'large.jpg', np.random.default_rng(0)
     large = cv2.resize(cv2.imread(str(fake_camera.SAMPLE)), (6000, 4000)).astype(np.int16)
-    large += rng.integers(-44, 45, large.shape, np.int16)    # grain, as a camera has; without it the file is small
+    large += rng.integers(-44, 45, large.shape, np.int16)    # camera noise; without it the file is small
     cv2.imwrite(str(path), large.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 95])
     page, _ = open_page(chromium, server.url)
     cdp, box, times = page.context.new_cdp_session(page), page.locator('.drop').bounding_box(), []

@@ -1,8 +1,8 @@
 """What recognising people costs: python nbs/tutorials/bench_people.py [FILM]
 
-One embedding, a search among 10,000, and a film with and without people, in seconds of the processor, the least of
-several. Without FILM: eight seconds of two moving faces at 640x480 and 30 frames a second, both strangers to the
-gallery, which is the dearer case."""
+One embedding, a search among 10,000, and a film with and without people: processor seconds, the minimum of several
+runs. Without FILM: eight seconds of two moving faces at 640x480 and 30 frames per second, neither of them in the
+gallery, which is the more expensive case."""
 import sys
 import tempfile
 import time
@@ -25,7 +25,7 @@ from fer_nb.video.track import FaceStream  # noqa: E402
 
 
 def made_film(folder):
-    "The path of the film that stands in."
+    "Path of the generated film."
     path = str(Path(folder)/'film.mp4')
     writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*'mp4v'), 30, (640, 480))
     for _ in range(2):
@@ -35,7 +35,7 @@ def made_film(folder):
 
 
 def best(work, times=3, clock=time.process_time):
-    "The least seconds that `work` took."
+    "Minimum seconds that `work` took."
     def once():
         begin = clock()
         work()

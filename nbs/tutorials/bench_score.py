@@ -3,9 +3,9 @@
     python nbs/tutorials/bench_score.py [--pictures 100 1000 10000] [--data fer2013.zip] [--json FILE]
 
 Needs the extras `score`, `ray` and `app`. The photos are JPEGs of 640x480 with 0 to 10 faces, composed in a temporary
-folder: drawn faces, or those of a dataset. Besides the time on the clock, which other work on the machine lengthens,
-the time of the cores is counted, over all processes. With --limit a run is interrupted after so many seconds, and the
-same call of this script goes on with it, as `fer-nb score` does; --folder has to be the same then."""
+folder: drawn faces, or those of a dataset. Wall-clock time includes waiting for other work on the machine, so the
+script also adds up the core time of all processes. With --limit, a run is interrupted after that many seconds; the
+same command resumes it, as `fer-nb score` does, if --folder is the same."""
 import argparse
 import json
 import platform
@@ -23,13 +23,13 @@ import numpy as np
 import psutil
 
 FER_NB = Path(sys.executable).parent/'fer-nb'
-DISTINCT = 500                                             # photos; more are the same under other names
+DISTINCT = 500                                             # photos; further files are copies of them
 ENGINES = 'processes', 'ray', 'ray, two nodes'
 ENV = environ | dict(RAY_AUTH_MODE='disabled')
 
 
 def photos(folder, n, data):
-    "A folder with `n` photos, composed if it is not there."
+    "A folder with `n` photos, composed if it does not exist."
     folder = folder/f'photos{n}'
     if folder.is_dir() and len(list(folder.iterdir())) == n: return folder
     from fer_nb.bench.scenes import compose
@@ -51,7 +51,7 @@ def photos(folder, n, data):
 
 @contextmanager
 def nodes(engine):
-    "The options that bring a job to an engine; of two nodes, the cluster runs meanwhile."
+    "Options that select an engine; if it has two nodes, their cluster runs until the block ends."
     if engine == 'processes': yield []
     elif engine == 'ray': yield ['--ray', 'local']
     else:
@@ -65,7 +65,7 @@ def nodes(engine):
 
 
 class Watch:
-    "Time of the cores and memory of all processes below this one."
+    "Core time and memory of all child processes."
     def __init__(self, begun): self.begun, self.cores, self.memory = begun, {}, []
 
     def look(self):
@@ -79,7 +79,7 @@ class Watch:
 
 
 def run(engine, folder, out, limit):
-    "Seconds, seconds of cores, [(seconds, MB)] and whether it has come to its end."
+    "Seconds, core seconds, [(seconds, MB)], and whether the run is complete."
     with nodes(engine) as options:
         command = [FER_NB, 'score', folder, '--out', out, *options]
         begun = time.perf_counter()
@@ -94,7 +94,7 @@ def run(engine, folder, out, limit):
 
 
 def one(row, work, data, limit):
-    "Go on with a row; True when it is complete."
+    "Resume a row; True once it is complete."
     if row.get('complete'): return True
     folder = photos(work, row['pictures'], data)
     out = work/f"out-{row['pictures']}-{ENGINES.index(row['engine'])}"
@@ -112,9 +112,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--pictures', type=int, nargs='+', default=[100, 1000, 10_000])
     parser.add_argument('--engines', nargs='+', choices=ENGINES, default=ENGINES)
-    parser.add_argument('--data', type=Path, help="faces of a dataset instead of drawn ones")
-    parser.add_argument('--json', type=Path, help="write the figures to this file, and go on with those in it")
-    parser.add_argument('--folder', type=Path, help="for photos and parts; a temporary one if left out")
+    parser.add_argument('--data', type=Path, help="use the faces of a dataset instead of drawn ones")
+    parser.add_argument('--json', type=Path, help="write the figures to this file, and resume from those in it")
+    parser.add_argument('--folder', type=Path, help="for photos and parts; temporary by default")
     parser.add_argument('--limit', type=float, default=1e9, help="seconds for one run")
     args = parser.parse_args()
     from fer_nb.core import cores

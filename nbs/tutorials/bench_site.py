@@ -3,8 +3,8 @@
     python nbs/tutorials/bench_site.py [--frames 600] [--whole 10000] [--json FILE]
 
 Needs the extras `all`, `site` and `dev`, npm's registry, and a Chromium (tools/browser.py finds or installs one).
-Browser and server share this machine's cores. The dashboard's camera, read by its kernel, and two packages from npm
-that read faces in browsers, each with its own models, are measured in the same run.
+Browser and server share this machine's cores. The same run measures the dashboard's camera, read by its kernel, and
+two npm packages that read faces in browsers, each with its own models.
 """
 import argparse
 import base64
@@ -54,7 +54,7 @@ def static_server(folder):
 
 
 def open_page(chromium, url):
-    "A page in a profile of its own, and the files that it asked for, as they come."
+    "A page in a fresh profile, and the files that it requests, as they arrive."
     page, files = chromium.new_context(viewport=dict(width=1440, height=900)).new_page(), []
     page.set_default_timeout(120_000)
     page.on('request', lambda o: files.append(o.url.removeprefix(url).split('?')[0]))
@@ -64,7 +64,7 @@ def open_page(chromium, url):
 
 
 def first_answer(chromium, url):
-    "Seconds from the request of the page to the answer about the sample photo, in a browser that knows nothing."
+    "Seconds from the page request to the answer about the sample photo, in a browser with an empty cache."
     begin = time.perf_counter()
     page, _ = open_page(chromium, url)
     page.click('text=Try the sample photo')
@@ -74,7 +74,7 @@ def first_answer(chromium, url):
 
 
 def wire(chromium, url, folder):
-    "Megabytes of a first visit, as a host that compresses sends them; and the names of its files."
+    "Megabytes of a first visit to a host that compresses, and the names of its files."
     page, files = open_page(chromium, url)
     page.wait_for_selector('html[data-offline=ready]', state='attached')
     page.context.close()
@@ -86,7 +86,7 @@ def wire(chromium, url, folder):
 
 
 def visitors(url, server, files, n=200):
-    "What `n` visitors who come at once cost the server; each fetches what a browser does."
+    "The server's cost for `n` simultaneous visitors, each of whom fetches the same files as a browser."
     direct = build_opener(ProxyHandler({}))
     visit = lambda _: sum(len(direct.open(url + o).read()) for o in files)
     begin, used = time.perf_counter(), sum(server.cpu_times()[:2])
@@ -162,7 +162,7 @@ READ = {
 
 
 def peers(chromium, folder, site):
-    "Milliseconds for a camera frame with one face, of this engine and of two packages; megabytes that these load."
+    "Milliseconds for a camera frame with one face, for this engine and two packages; megabytes that these load."
     command = [node_command('npm'), 'install', '--ignore-scripts', '--no-audit', '--no-fund', '--prefix', str(folder)]
     subprocess.run([*command, *(f'{k}@{v}' for k, v in PEERS.items())], check=True, stdout=subprocess.DEVNULL)
     (folder/'site').symlink_to(site)
@@ -189,14 +189,14 @@ def peers(chromium, folder, site):
 
 
 def renderer(chromium_pid):
-    "(megabytes of its own, with its share of what is shared) of the largest renderer, Linux; processor seconds."
+    "(private megabytes, with its share of shared memory) of the largest renderer, Linux; processor seconds."
     found = [o for o in psutil.Process(chromium_pid).children(recursive=True) if '--type=renderer' in o.cmdline()]
     sizes = [o.memory_full_info() for o in found]
     return max((o.uss/2**20, o.pss/2**20) for o in sizes), sum(sum(o.cpu_times()[:2]) for o in found)
 
 
 def worker_seconds(chromium_pid):
-    "Processor seconds of the threads that run workers in pages, Linux; waiting for a busy machine does not count."
+    "Processor seconds of the pages' worker threads, Linux; waiting for a busy machine does not count."
     used = 0
     for process in psutil.Process(chromium_pid).children(recursive=True):
         for path in Path(f'/proc/{process.pid}/task').glob('*/stat'):
@@ -206,7 +206,7 @@ def worker_seconds(chromium_pid):
 
 
 def camera(chromium, pid, url, frames, whole, name):
-    "Frames a second, round trips, the page's longest task, the renderer's memory and processor time."
+    "Frames per second, round trips, the page's longest task, the renderer's memory and processor time."
     page, _ = open_page(chromium, url)
     page.evaluate(LONG)
     page.click('role=tab[name=Camera]')
@@ -236,8 +236,8 @@ def camera(chromium, pid, url, frames, whole, name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--frames', type=int, default=600, help="camera frames to time, for each engine; 0: none")
-    parser.add_argument('--whole', type=int, default=10_000, help="camera frames over which memory is watched")
+    parser.add_argument('--frames', type=int, default=600, help="camera frames to time for each engine; 0: none")
+    parser.add_argument('--whole', type=int, default=10_000, help="camera frames during which memory is measured")
     parser.add_argument('--json', type=Path, help="write the figures to this file as well")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as tmp, sync_playwright() as p:
@@ -252,7 +252,7 @@ def main():
             found['page to first answer, s'] = float(np.median([first_answer(chromium, url) for _ in range(3)]))
             found |= visitors(url, server, files)
         if args.frames:
-            with start(port=0, device=tmp) as server:          # no site there: the kernel reads
+            with start(port=0, device=tmp) as server:          # no site there, so the kernel reads the frames
                 found |= camera(chromium, pid, server.url, args.frames, 0, 'by a kernel')
             (other := Path(tmp)/'peers').mkdir()
             found |= peers(chromium, other, folder)

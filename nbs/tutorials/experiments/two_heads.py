@@ -1,9 +1,9 @@
-"""Two heads on one trunk: one learns the votes, the other FER-2013's labels. Does each help the other?
+"""Two heads on one trunk: one learns the votes, the other FER-2013's labels. Do they help each other?
 
     python nbs/tutorials/experiments/two_heads.py --data fer2013.zip --votes votes.csv --json two_heads.json
 
-Three networks begin with the weights of the shipped default and train on by the same schedule: with the first head's
-loss, with the second's, and with both. All are measured on PublicTest after the last epoch, as float32."""
+Three networks start from the weights of the shipped default and train further with the same schedule: with the first
+head's loss, with the second's, and with both. All are measured on PublicTest after the last epoch, in float32."""
 import argparse
 import json
 from dataclasses import replace
@@ -23,11 +23,11 @@ from fer_nb.training.runs import versions
 from fer_nb.training.transfer import begin_with
 from fer_nb.training.votes import rulers
 
-WEIGHTS = {'votes': (1., 0.), 'labels': (0., 1.), 'both': (1., .3)}      # Of the two losses
+WEIGHTS = {'votes': (1., 0.), 'labels': (0., 1.), 'both': (1., .3)}      # of the two losses
 
 
 class Batches(keras.utils.PyDataset):
-    "Shuffled, augmented batches with both kinds of targets."
+    "Shuffled, augmented batches with both sets of targets."
     def __init__(self, faces, recipe):
         super().__init__(workers=2, max_queue_size=16)
         given = np.eye(len(faces.names), dtype=np.float32)[faces.given]
@@ -46,7 +46,7 @@ class Batches(keras.utils.PyDataset):
 
 
 def learn(faces, recipe, begin, weights):
-    "The (votes, labels) logits of PublicTest after training with these weights of the two losses."
+    "(votes, labels) logits on PublicTest after training with these weights of the two losses."
     keras.utils.set_random_seed(recipe.seed)
     recipe, start = begin_with(begin, recipe)
     own = start['begin']

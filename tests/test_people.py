@@ -296,7 +296,7 @@ def test_ten_thousand_people_fit(there):
 
 def test_the_camera_enrols_by_several_looks(command, there, film):
     done = command('people', 'add', 'Eileen', '--camera', film, '--consent', 'NASA', cwd=there)
-    assert done.returncode == 0 and '3 new photos' in done.stdout and 'Look 3 of 5' in done.stderr
+    assert done.returncode == 0 and '3 new photos' in done.stdout and 'Shot 3 of 5' in done.stderr
     (answer,) = json.loads(command('predict', 'eileen.png', '--people', 'people.db', '--json', '-', cwd=there).stdout)
     assert answer['faces'][0]['person'] == 'Eileen'
 

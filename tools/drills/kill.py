@@ -144,12 +144,14 @@ def drill(seed, seconds, folder, jobs=JOBS, most=100):
 
 def _drill(name, words, seed, until, base, folder, most):
     folder.mkdir()
-    first, start = _copy(base, folder / 'whole'), time.monotonic()
+    again = folder / 'again'  # the same path for every run: a manifest records it
+    first, start = _copy(base, again), time.monotonic()
     code = (process := fer_nb(words, first)).wait()
     end(process)
     if code:
         return dict(job=name, kills=0, findings=[dict(kind='fails', text=(first / 'said.txt').read_text()[-600:])])
     whole, took = result(first / 'out'), time.monotonic() - start
+    shutil.rmtree(first)
     done = dict(job=name, seed=seed, seconds=round(took, 1), kills=0, ended_before=0, findings=[])
     while done['kills'] < most and (not done['kills'] or time.monotonic() + 2 * took < until):
         _once(
@@ -159,7 +161,7 @@ def _drill(name, words, seed, until, base, folder, most):
             whole,
             took,
             base,
-            folder / 'again',
+            again,
             done,
         )
         if done['ended_before'] > most:

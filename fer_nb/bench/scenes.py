@@ -224,7 +224,7 @@ def plot_scenes(
             line = [(n, 100*value) for n,(_, _, value) in enumerate(o['sizes']) if value is not None]
             peer = dict(color='#6B7078', ls='--') if o['who'] == 'fer' else {}
             name = _name(o) if o['min_face'] is None or peer else f"{o['detector']}, from 1/20"
-            ax.plot(*zip(*line), 'o-', label=name, ms=4, **peer)
+            ax.plot(*zip(*line), marker='o', label=name, ms=4, **peer)
         ax.set_title(f'{picture[0]} x {picture[1]}', fontsize=10, loc='left')
         ax.set_xticks(range(len(_SHARES) - 1), [f'1/{1/o:.0f}' for o in _SHARES[:-1]])
         ax.set(ylim=(0, 103), xlabel="face, from that share of the long side on")

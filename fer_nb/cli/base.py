@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'stdout', 'stderr', 'MODEL', 'DATA', 'VOTES', 'DETECTOR', 'SHAPE', 'JSON', 'PEOPLE', 'MinFace', 'MinScore',
-           'Crops', 'Flip', 'FiveCrop', 'Align', 'progress', 'open_text', 'write_text', 'typed_command', 'load_faces',
-           'import_training', 'write_model']
+           'Crops', 'Flip', 'FiveCrop', 'Align', 'progress', 'count', 'open_text', 'write_text', 'typed_command',
+           'load_faces', 'import_training', 'write_model']
 
 # %% ../../nbs/cli/00_base.ipynb #cc7fdc78
 import os
@@ -56,6 +56,14 @@ def _top(version:bool = typer.Option(False, '--version', help="Print the version
         from fer_nb import __version__
         print(f'fer_nb {__version__}')
         raise typer.Exit()
+
+def count(
+    n:int,        # How many
+    what:str,     # One of them
+    several=None, # More of them; `what` with an s by default
+) -> str:
+    "'1 face', '2,000 faces'"
+    return f"{n:,} {what if n == 1 else several or what + 's'}"
 
 # %% ../../nbs/cli/00_base.ipynb #fb3aa203
 @contextmanager

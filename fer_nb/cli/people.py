@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ..core import FerError, make_folder
 from ..inference.embed import THRESHOLD
-from .base import app, load_faces, progress, stderr, stdout
+from .base import app, count, load_faces, progress, stderr, stdout
 
 # %% ../../nbs/cli/06d_people.ipynb #e88dabf7
 people_app = typer.Typer(help="Enrol people who consent; list, export and forget them. FER_NB_PEOPLE_WEIGHTS names "
@@ -31,7 +31,6 @@ def fetch_people():
     from fer_nb.cli.weights import fetch_weights
     fetch_weights('sface')
 
-def _count(n, what, several=None): return f"{n:,} {what if n == 1 else several or what + 's'}"
 
 def _looks(device, count=5, seconds=60):
     "Frames of a camera, a second apart, each with one face in good quality."
@@ -81,7 +80,7 @@ def add(
     except FerError:
         if new: gallery.unlink(missing_ok=True)              # nobody was enrolled: leave no new gallery
         raise
-    stdout.print(f"{name}: {_count(done.added, 'new photo')} in {gallery}", soft_wrap=True)
+    stdout.print(f"{name}: {count(done.added, 'new photo')} in {gallery}", soft_wrap=True)
     if done.refused: raise FerError('\n'.join(["These were rejected:", *done.refused]))
 
 # %% ../../nbs/cli/06d_people.ipynb #68a8d7b3
@@ -137,7 +136,7 @@ def export(
     "Write people, their consents and embeddings to a file, which is not encrypted."
     from fer_nb.inference.gallery import Gallery
     with Gallery(gallery) as file: n = file.export(out, names or None)
-    print(f"{_count(n, 'person', 'people')} in {out}")
+    print(f"{count(n, 'person', 'people')} in {out}")
 
 @people_app.command()
 def merge(
@@ -147,7 +146,7 @@ def merge(
     "Add everybody from another file; of two consents, the later one counts."
     from fer_nb.inference.gallery import Gallery
     with Gallery(gallery, create=True) as file: people, faces = file.merge(source)
-    print(f"{_count(people, 'person', 'people')}, {_count(faces, 'new photo')} in {gallery}")
+    print(f"{count(people, 'person', 'people')}, {count(faces, 'new photo')} in {gallery}")
 
 @people_app.command()
 def check(gallery:Path = _FILE):

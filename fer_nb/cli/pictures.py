@@ -19,7 +19,7 @@ from ..core import FerError, replacing
 from ..emotions import colour_of
 from ..inference.answers import initials
 from . import base
-from .base import DETECTOR, MODEL, PEOPLE, SHAPE, app, open_text, progress, stderr, stdout
+from .base import DETECTOR, MODEL, PEOPLE, SHAPE, app, count, open_text, progress, stderr, stdout
 
 # %% ../../nbs/cli/01_pictures.ipynb #a860f070
 def _ten(face, badges=False):
@@ -94,8 +94,8 @@ def _report(results, n, written, out):
         if len(shown) == good: _print_faces(shown)
         else:
             found = ', '.join(f'{k} {v:,}' for k,v in answers.most_common()) or 'none'
-            stdout.print(f"{answers.total():,} faces in {good:,} pictures: {found}", soft_wrap=True)
-    if out and good: stderr.print(f"{good} annotated {'copy' if good == 1 else 'copies'} in {out}/")
+            stdout.print(f"{count(answers.total(), 'face')} in {count(good, 'picture')}: {found}", soft_wrap=True)
+    if out and good: stderr.print(f"{count(good, 'annotated copy', 'annotated copies')} in {out}/")
     if sought and '-' not in written: stderr.print(_sought(sought), soft_wrap=True)
     head = [f"{len(bad)} of {n} files could not be read:"] if len(bad) > 1 else []
     if bad: raise FerError('\n'.join([*head, *_reasons(bad)]))

@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from ..core import FerError, need
 from . import base
-from .base import DETECTOR, MODEL, app, stderr, stdout, typed_command
+from .base import DETECTOR, MODEL, app, count, stderr, stdout, typed_command
 
 # %% ../../nbs/cli/01a_score.ipynb #7fd428b9
 @contextmanager
@@ -28,8 +28,8 @@ def _bar():
 def _told(done, out, most=10):
     "Print the result of a job. Raises `FerError` with the pictures that could not be read."
     n, bad = done['pictures'], done['errors']
-    stdout.print(f"{done['faces']:,} faces in {n - bad:,} pictures, {len(done['parts']):,} "
-                 f"{'part' if len(done['parts']) == 1 else 'parts'} in {out}/", soft_wrap=True)
+    stdout.print(f"{count(done['faces'], 'face')} in {count(n - bad, 'picture')}, "
+                 f"{count(len(done['parts']), 'part')} in {out}/", soft_wrap=True)
     if not bad: return
     lines = [o['error'] for o in done['unread'][:most]]
     more = [f"The manifest, {Path(out)/'manifest.json'}, has more; --retry reads them again."]

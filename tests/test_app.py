@@ -284,7 +284,7 @@ def test_a_closer_look_finds_a_smaller_face(photos, sample, tmp_path):
     cv2.imwrite(str(tmp_path/'crowd.jpg'), crowd)
     photos.add(tmp_path/'crowd.jpg')
     card = photos.wait('crowd.jpg')
-    expect(card.locator('.sought')).to_contain_text('Faces of 80 pixels and larger were looked for.')
+    expect(card.locator('.sought')).to_contain_text('Searched for faces of 80 pixels and larger.')
     expect(card.locator('.box')).to_have_count(0)
     card.locator('text=Look closer').click()
     expect(card.locator('.sought')).to_contain_text('Faces of 40 pixels')

@@ -133,13 +133,13 @@ def test_the_curve_is_drawn_while_it_learns(page):
 
 
 def test_a_cell_of_the_matrix_opens_its_faces(page):
-    cell = page.locator('button[aria-label="sad taken for neutral: 40"]')
+    cell = page.locator('button[aria-label="sad read as neutral: 40"]')
     expect(cell).to_be_visible(timeout=SLOW)
     cell.click()
-    expect(page.locator('h3:has-text("sad, taken for neutral")')).to_be_visible()
-    tiles = ', '.join(f'.fer-nb-lab .tile[title*="sad, taken for neutral {o}"]' for o in ('90', '7'))
+    expect(page.locator('h3:has-text("sad, read as neutral")')).to_be_visible()
+    tiles = ', '.join(f'.fer-nb-lab .tile[title*="sad, read as neutral {o}"]' for o in ('90', '7'))
     expect(page.locator(tiles)).to_have_count(40)
-    expect(page.locator('button[aria-label="sad taken for happy: 0"]')).to_be_disabled()
+    expect(page.locator('button[aria-label="sad read as happy: 0"]')).to_be_disabled()
     page.screenshot(path=OUTPUT/'lab.png')
 
 

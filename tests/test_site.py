@@ -546,7 +546,7 @@ def test_firefox_works_offline_and_refuses_a_changed_network(page, folder, tmp_p
 
 
 @pytest.mark.parametrize('script, said', [
-    ('delete window.Worker', 'no workers'), ('WebAssembly.validate = () => false', 'WebAssembly with SIMD')])
+    ('delete window.Worker', 'web workers'), ('WebAssembly.validate = () => false', 'WebAssembly SIMD')])
 def test_a_firefox_that_lacks_something_gets_a_sentence(page, host, script, said):
     forget = page.before(f'() => {{ {script}; }}')
     try:
@@ -597,8 +597,8 @@ def test_a_second_visit_transfers_nothing_and_a_new_version_asks(chromium, folde
 
 
 @pytest.mark.parametrize('script, said', [
-    ('delete window.Worker', 'no workers'), ('WebAssembly.validate = () => false', 'WebAssembly with SIMD'),
-    ('delete window.WebAssembly', 'WebAssembly with SIMD')])
+    ('delete window.Worker', 'web workers'), ('WebAssembly.validate = () => false', 'WebAssembly SIMD'),
+    ('delete window.WebAssembly', 'WebAssembly SIMD')])
 def test_a_browser_that_lacks_something_gets_a_sentence(chromium, host, script, said):
     page = chromium.new_context().new_page()
     page.add_init_script(script)
@@ -709,7 +709,7 @@ def test_where_the_browser_cannot_the_dashboard_says_so_and_the_kernel_reads(chr
     page.goto(served.url)
     page.wait_for_selector('.fer-nb .drop')
     page.click('role=tab[name=Camera]')
-    expect(page.locator('.fer-nb-camera .means')).to_contain_text('lacks WebAssembly with SIMD')
+    expect(page.locator('.fer-nb-camera .means')).to_contain_text('lacks WebAssembly SIMD')
     expect(page.locator('select[aria-label="Where frames are read"]')).to_be_hidden()
     page.click('role=button[name=Start]')
     expect(page.locator('.live .face')).to_have_count(2)

@@ -141,7 +141,9 @@ def epoch(net, kept, optimizer, faces, a, number):
             n = number*steps + i
             cosine = .01 + .99*.5*(1 + np.cos(np.pi*n/(steps*a.epochs)))
             for group in optimizer.param_groups: group['lr'] = a.rate*min(1, (n + 1)/200)*cosine
-            loss = F.cross_entropy(net(pixels(x[..., 0], a.size), a.frozen), torch.tensor(y))
+            with torch.autocast('cpu', torch.bfloat16, enabled=a.precision == 'bfloat16'):
+                said = net(pixels(x[..., 0], a.size), a.frozen)
+            loss = F.cross_entropy(said.float(), torch.tensor(y))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -157,7 +159,8 @@ def main():
     for name in ('--sface', '--data', '--votes', '--out'): parser.add_argument(name, type=Path, required=True)
     parser.add_argument('--begin', type=Path, help='folder of a finished run, to start from its weights')
     for name,kind,usual in (('size', int, 64), ('epochs', int, 5), ('frozen', int, 8), ('rate', float, 5e-4),
-                            ('batch', int, 64), ('seed', int, 1), ('augment', str, 'medium')):
+                            ('batch', int, 64), ('seed', int, 1), ('augment', str, 'medium'),
+                            ('precision', str, 'float32')):
         parser.add_argument(f'--{name}', type=kind, default=usual, help=f'{usual} by default')
     a = parser.parse_args()
     if hashlib.sha256(a.sface.read_bytes()).hexdigest() != SHA256:

@@ -1,18 +1,18 @@
 // How it works, what the chosen model can and cannot do, and what it must not be used for.
 
 const STEPS = [
-  ["Find", "A face detector looks for faces from the front, in the whole picture and in parts of it."],
-  ["Cut", "Each face is cut out as tightly as the pictures the network has learned from, 48 by 48 grey pixels."],
-  ["Read", "A small convolutional network gives each emotion a share: how many people would choose it for this face. It is calibrated: of the faces it is 70\u00a0% sure of, about 70\u00a0% are right."],
+  ["Find", "A face detector searches the whole picture, then parts of it, for faces seen from the front."],
+  ["Crop", "Each face is cropped as tightly as the pictures the network learned from, and resized to 48 by 48 grey pixels."],
+  ["Read", "A small convolutional network estimates the share of people who would choose each emotion for this face. The estimate is calibrated: where it is 70\u00a0% sure, it is right about 70\u00a0% of the time."],
   ["Count", "The shares are rounded to ten people. The answer is what most of them would say, or uncertain where the network does not know. A face that cannot be read gets the reason instead: too small, too dark, blurred, turned away, covered, or no face."],
 ];
 const MIXED = "The shares are rounded to ten people. The answer is what most of them would say; two emotions where they would be divided; or uncertain where the network does not know. A face that cannot be read gets the reason instead: too small, too dark, blurred, turned away, covered, or no face.";
 
 const NOT = [
-  "It predicts what people would say of a face, not what the person feels. An expression is not an inner state: people smile in fear and frown in thought.",
+  "It predicts what people would say about a face, not what the person feels. An expression is not an inner state: people smile in fear and frown in thought.",
   "Do not use it to judge people. The European Union's AI Act (Article 5) forbids inferring emotions from faces at work and in schools, except for medical or safety reasons.",
-  "It was learned from pictures found on the web and labelled by strangers, who agreed with each other on about two faces in three. Rare expressions, unusual light, covered faces, and people who are rare among those pictures are read worse.",
-  "It recognises nobody unless somebody is enrolled, with their consent: what is stored of a face is biometric data (GDPR, Article 9). Faces named on this page are gone when it is closed. It is no lock: a photo held before the camera passes.",
+  "It learned from pictures that were found on the web and labelled by strangers, who agreed with each other on about two faces in three. It does worse on rare expressions, in unusual light, on covered faces, and on people who are rare in those pictures.",
+  "It recognises only people who were enrolled with their consent: what is stored about a face is biometric data (GDPR, Article 9). Names given on this page are gone when it is closed. It is not a lock: a photo held up to the camera passes.",
 ];
 
 function classTable(card) {
@@ -35,7 +35,7 @@ function confusion(card) {
     });
     return h("tr", {}, h("th", { scope: "row" }, labels[i]), cells);
   });
-  return h("div.scroll", {}, h("table.confusion", {}, h("caption", {}, "Confusion: a row is what people said, a column what the network says, in percent of the row"),
+  return h("div.scroll", {}, h("table.confusion", {}, h("caption", {}, "Confusion matrix: rows are what people said, columns what the network says, in percent of the row"),
     h("thead", {}, head), h("tbody", {}, body)));
 }
 
@@ -59,15 +59,15 @@ function accuracies(card) {
 
 function figures(card) {
   const e = card.evaluation, ms = card.milliseconds;
-  const copies = e.without_duplicates ? `; ${percent(e.without_duplicates.accuracy, 1)} without those that also stand among its training pictures` : "";
+  const copies = e.without_duplicates ? `; ${percent(e.without_duplicates.accuracy, 1)} without those that are also in its training set` : "";
   return [
     ...accuracies(card),
-    ["measured on", `${(e.n ?? 0).toLocaleString("en")} faces of the split ${e.split}, on which its training was chosen${copies}`],
+    ["measured on", `${(e.n ?? 0).toLocaleString("en")} faces of the ${e.split} split, which also chose its training${copies}`],
     ["macro F1", percent(e.macro_f1, 1)],
     ["calibration error", e.calibration_error_scaled === undefined ? "not measured" : percent(e.calibration_error_scaled, 1)],
     ["time for one face", ms === null ? "not measured" : `${ms.toFixed(2)} ms on one core`],
     ["size", `${card.parameters.toLocaleString("en")} parameters, ${Math.round(card.file.bytes / 1000).toLocaleString("en")} kB, ${card.precision}`],
-    ["made by", h("code", {}, card.command)],
+    ["trained by", h("code", {}, card.command)],
   ];
 }
 

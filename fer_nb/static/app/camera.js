@@ -9,8 +9,8 @@ const DASHES = [[], [7, 3], [2, 3], [10, 3, 2, 3], [4, 4], [12, 4], [1, 4]];
 
 const TROUBLE = {
   insecure: "The camera works only over HTTPS or on http://localhost: open this page by one of them.",
-  unsupported: "This browser offers no camera to pages: try a current Chrome, Edge, Firefox or Safari.",
-  NotAllowedError: "The browser was not allowed to use the camera: allow it with the icon beside the address, then press Start.",
+  unsupported: "This browser gives web pages no access to a camera: try a current Chrome, Edge, Firefox or Safari.",
+  NotAllowedError: "Access to the camera was denied: allow it with the icon beside the address, then press Start.",
   NotFoundError: "No camera was found: plug one in, then press Start.",
   NotReadableError: "The camera is busy or does not answer: close the other program that uses it, then press Start.",
   OverconstrainedError: "That camera is no longer there: choose another, then press Start.",
@@ -18,7 +18,7 @@ const TROUBLE = {
   hidden: "The camera was turned off while the page was hidden: press Start to go on.",
 };
 
-const NOBODY = "No face in view: come nearer, face the camera, and mind the light.";
+const NOBODY = "No face in view: come closer, face the camera, and check the light.";
 
 /** The last SPAN seconds of one face: a line an emotion, each with its own dashes and its name at the end. */
 class Timeline {
@@ -136,7 +136,7 @@ function cameraView({ model, el, signal }) {
   const snap = h("button", { disabled: true, onclick: snapshot }, "Snapshot");
   const figures = h("p.figures", {}, "");
   const panels = h("div.faces.live"), timeline = new Timeline(), who = h("h3", {}, "The last 30 seconds");
-  const IDLE = "Each face that the camera sees gets a number, ten people and a bar for each emotion here.";
+  const IDLE = "Each face in view appears here, with its number, ten people and a bar for each emotion.";
   const nobody = h("p.empty", {}, IDLE);
   const shown = new Map(); // track -> {el, chart, chip}
   let run = null, chosen = null, meter, reply = null;

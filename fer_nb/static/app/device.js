@@ -1,8 +1,8 @@
 // The engine in the visitor's own browser: a worker answers the messages that a kernel answers elsewhere, and no picture leaves the page.
 
-const NO_WORKER = "This browser runs no workers for this page, which the reading of faces needs: try a current Chrome, Edge, Firefox or Safari.";
-const NO_SIMD = "This browser lacks WebAssembly with SIMD, which the networks need: try a current Chrome, Edge, Firefox or Safari.";
-const BROKEN = "The engine of this page ended by itself: reload the page.";
+const NO_WORKER = "This browser does not run web workers for this page, and reading faces needs them: try a current Chrome, Edge, Firefox or Safari.";
+const NO_SIMD = "This browser lacks WebAssembly SIMD, which the networks need: try a current Chrome, Edge, Firefox or Safari.";
+const BROKEN = "The engine of this page stopped unexpectedly: reload the page.";
 
 // A module with one function that uses v128: (func (result v128) i32.const 0 i8x16.splat).
 const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15, 11];

@@ -91,7 +91,7 @@ function faceTable(faces) {
 
 const NONE = [
   "No face found in this picture.",
-  "Faces are found from the front, upright and lit; try one that is nearer, brighter, or turned less, or crop the picture around it.",
+  "Faces are found when they look towards the camera in good light. Try a closer or brighter picture, or crop it around the face.",
 ];
 
 /** A picture's card on the page: shows its progress, then its result or one sentence of what went wrong. */
@@ -143,7 +143,7 @@ class PhotoCard {
     const side = panels.length ? h("div.faces", {}, panels) : h("div.message", {}, h("strong", {}, NONE[0]), h("p", {}, NONE[1]));
     const least = Math.round(reply.least * scale);
     const again = this.closer ? "" : h("button.small", { onclick: () => this.lookCloser(), "aria-label": `Look closer at ${this.file.name}` }, "Look closer");
-    const sought = h("p.fine.sought", {}, `Faces of ${least} pixels and larger were looked for. `, again);
+    const sought = h("p.fine.sought", {}, `Searched for faces of ${least} pixels and larger. `, again);
     this.body.replaceChildren(h("div.split", {}, picture, side), sought, ...(panels.length ? [faceTable(this.faces)] : []));
     this.say("done", `${count(this.faces.length, "face")}, ${Math.round(reply.ms)} ms`);
     this.tools.replaceChildren(...this.buttons());
@@ -178,7 +178,7 @@ class PhotoCard {
     };
     return h("details.naming", {}, h("summary", {}, "Name this face"),
       h("form", { onsubmit: enrol }, name,
-        h("label.fine", {}, agreed, " This person agrees to be recognised on this page. Who they are is kept in its memory only, and gone when it is closed."),
+        h("label.fine", {}, agreed, " This person agrees to be recognised on this page. The name and what is stored of the face stay in its memory and are gone when it is closed."),
         h("button.small", { type: "submit" }, "Recognise"), told));
   }
 

@@ -24,7 +24,7 @@ function pager(turn, title, mark) {
   const el = h("div.pager", {}, h("div.row", {}, line, back, next), place);
   el.show = (r) => {
     now?.release();
-    line.textContent = r.total ? `${count(r.total, "face")}, page ${r.page + 1} of ${r.pages}` : "No face is like this.";
+    line.textContent = r.total ? `${count(r.total, "face")}, page ${r.page + 1} of ${r.pages}` : "No faces match.";
     back.disabled = r.page <= 0;
     next.disabled = r.page >= r.pages - 1;
     now = r.total ? tiles(r.buffers[0], r.items, r.across, r.side, title, mark) : null;
@@ -107,7 +107,7 @@ function curveView({ model, el }) {
 function errorsView({ model, el, signal }) {
   const ask = channel(model, signal), emotions = model.get("emotions"), counts = model.get("counts");
   let cell = null, page = 0;
-  const view = pager((by) => { page += by; load(); }, (o) => `${o.truth}, taken for ${o.answer} ${percent(o.confidence)} · ${o.source}`, (o) => colourOf(emotions, o.answer));
+  const view = pager((by) => { page += by; load(); }, (o) => `${o.truth}, read as ${o.answer} ${percent(o.confidence)} · ${o.source}`, (o) => colourOf(emotions, o.answer));
   const head = h("h3", {}, "Click a number to see its faces.");
   async function load() {
     try { const r = await ask({ kind: "cell", truth: cell[0], answer: cell[1], page }); page = r.page; view.show(r); } catch (e) { view.fail(e); }
@@ -118,18 +118,18 @@ function errorsView({ model, el, signal }) {
     const share = n / most[i];
     const button = h("button", {
       disabled: !n, style: `background:rgba(var(--heat),${(.06 + .94 * share).toFixed(3)});color:${share > .55 ? "var(--card)" : "var(--ink)"}`,
-      "aria-label": `${emotions[i].label} taken for ${emotions[j].label}: ${n}`,
+      "aria-label": `${emotions[i].label} read as ${emotions[j].label}: ${n}`,
       onclick: () => {
         cell = [i, j]; page = 0;
         buttons.forEach((o) => o.setAttribute("aria-pressed", o === button));
-        head.textContent = i === j ? `${emotions[i].label}, recognised` : `${emotions[i].label}, taken for ${emotions[j].label}`;
+        head.textContent = i === j ? `${emotions[i].label}, recognised` : `${emotions[i].label}, read as ${emotions[j].label}`;
         load();
       },
     }, String(n));
     buttons.push(button);
     return h("td", {}, button);
   })));
-  const top = h("tr", {}, h("td.fine", {}, "is \\ taken for"), emotions.map((o) => h("th", { scope: "col" }, o.label)));
+  const top = h("tr", {}, h("td.fine", {}, "label \\ answer"), emotions.map((o) => h("th", { scope: "col" }, o.label)));
   el.append(h("div.card", {}, h("p.total", {}, model.get("summary")), h("table.errors", {}, h("thead", {}, top), h("tbody", {}, body)), head, view));
 }
 

@@ -46,7 +46,7 @@ async function start() {
   await Promise.all([device.open, sample]);
   performance.mark("fer-nb-ready");
   document.documentElement.dataset.engine = "ready";
-  if (navigator.serviceWorker) await stay(device).catch((error) => console.warn(`The page is not kept for visits without a network: ${error.message}`));
+  if (navigator.serviceWorker) await stay(device).catch((error) => console.warn(`The page is not stored for use without a network: ${error.message}`));
 }
 
 start().catch((error) => fail(error.message));

@@ -34,7 +34,6 @@ def read(site, page): return (site/page).read_text(encoding='utf-8')
 def plain(html): return re.sub(r'<[^>]+>', '', html)
 
 
-@pytest.mark.slow
 def test_every_notebook_model_and_public_name_has_its_page(site):
     "Nothing is left out, and a name leads to the page of its module."
     for path in common.notebooks():
@@ -48,7 +47,6 @@ def test_every_notebook_model_and_public_name_has_its_page(site):
     assert not missing
 
 
-@pytest.mark.slow
 def test_a_notebook_is_shown_without_flags_and_with_its_code_folded(site):
     "The reader sees the prose, the interface with the comments on its parameters, and the outputs."
     page = read(site, 'inference/03_boxes.html')
@@ -59,7 +57,6 @@ def test_a_notebook_is_shown_without_flags_and_with_its_code_folded(site):
     assert [p for p in site.rglob('*.html') if flag.search(plain(p.read_text()))] == []
 
 
-@pytest.mark.slow
 def test_a_card_is_a_page_with_both_rulers(site):
     "The figures are those of the file, with their intervals, the matrix and the history."
     for path in (ROOT/'models').glob('*.json'):
@@ -71,7 +68,6 @@ def test_a_card_is_a_page_with_both_rulers(site):
         assert card['file']['sha256'] in page and 'Rows: ' in page
 
 
-@pytest.mark.slow
 def test_the_page_of_figures_has_those_of_readme(site):
     "Every number in a table of README stands there too, next to its command."
     page = plain(read(site, 'research/figures.html'))
@@ -97,7 +93,6 @@ PAGES = ('index', 'start', 'tutorials/votes', 'inference/08_draw', 'training/11_
          'research/figures', 'maintain/contributing')
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('width, scheme', [(390, 'dark'), (1440, 'light')])
 def test_pages_ask_no_other_host_and_fit_the_screen(address, width, scheme):
     "On a phone and on a desk, light and dark: no request leaves, no error, nothing wider than the screen."

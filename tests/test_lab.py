@@ -1,4 +1,5 @@
 "The notebook's widgets in a real JupyterLab and a real browser. Screenshots go to test-output/."
+import os
 import re
 import shutil
 import subprocess
@@ -53,11 +54,12 @@ browser
 
 @contextmanager
 def jupyterlab(folder):
-    "The address of a JupyterLab that serves `folder`."
+    "The address of a JupyterLab that serves `folder`, with nobody's settings: nbdev adds a pre-save hook to them."
     command = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--port=0', '--ip=127.0.0.1', '--allow-root',
                '--IdentityProvider.token=', f'--ServerApp.root_dir={folder}', '--LabApp.news_url=None',
                '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--ServerApp.disable_check_xsrf=True']
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    env = os.environ | dict(JUPYTER_CONFIG_DIR=str(folder/'.jupyter'))
+    server = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         address = next(m[0] for line in server.stderr if (m := re.search(r'http://127\.0\.0\.1:\d+/', line)))
         threading.Thread(target=server.stderr.read, daemon=True).start()     # or its pipe fills up, and it waits

@@ -1,11 +1,11 @@
 """Measures `fer-nb score` by processes and on Ray, and prints a Markdown table.
 
-    python nbs/tutorials/bench_score.py [--pictures 100 1000 10000] [--data fer2013.zip] [--json FILE]
+    python nbs/tutorials/bench_score.py --data fer2013.zip --json nbs/tutorials/score.json
 
-Needs the extras `score`, `ray` and `app`. The photos are JPEGs of 640x480 with 0 to 10 faces, composed in a temporary
-folder: drawn faces, or those of a dataset. Wall-clock time includes waiting for other work on the machine, so the
-script also adds up the core time of all processes. With --limit, a run is interrupted after that many seconds; the
-same command resumes it, as `fer-nb score` does, if --folder is the same."""
+Needs the extras `score` and `ray`; without --data, the faces are drawn ones. The photos are JPEGs of 640x480 with 0 to
+10 faces, composed in a temporary folder. Wall-clock time includes waiting for other work on the machine, so the script
+also adds up the core time of all processes. With --limit, a run is interrupted after that many seconds; the same
+command resumes it, as `fer-nb score` does, if --folder is the same."""
 import argparse
 import json
 import platform
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from importlib.metadata import version
 from os import environ, link
 from pathlib import Path
 
@@ -120,6 +121,10 @@ def main():
     from fer_nb.core import cores
     rows = json.loads(args.json.read_text())['rows'] if args.json and args.json.exists() else []
     about = f'{cores()} {"core" if cores() == 1 else "cores"}, {platform.machine()}, Python {platform.python_version()}'
+    typed = ['python nbs/tutorials/bench_score.py', '--pictures', *map(str, args.pictures), '--engines',
+             *(f"'{o}'" for o in args.engines), *(['--data', args.data.name] if args.data else ())]
+    record = dict(command=' '.join(typed), seed=0, machine=about,
+                  versions={o: version(o) for o in ('fer_nb', 'ray', 'pyarrow', 'numpy')})
     print(f'{about}\n\n| engine | pictures | faces | seconds | pictures/s | core, ms a picture | MB, highest |')
     print('|---' + '|--:'*6 + '|')
     with tempfile.TemporaryDirectory() as scratch:
@@ -130,7 +135,7 @@ def main():
                 row = next((o for o in rows if (o['engine'], o['pictures']) == (engine, n)), None)
                 if row is None: rows.append(row := dict(engine=engine, pictures=n))
                 done = one(row, work, args.data, args.limit)
-                if args.json: args.json.write_text(json.dumps(dict(machine=about, rows=rows), indent=1) + '\n')
+                if args.json: args.json.write_text(json.dumps(record | dict(rows=rows), indent=1) + '\n')
                 if not done: return print('interrupted: the same call goes on')
                 cells = (engine, f'{n:,}', f"{row['faces']:,}", f"{row['seconds']:.0f}", f"{n/row['seconds']:.1f}",
                          f"{1000*row['core_seconds']/n:.1f}", f"{max(mb for _, mb in row['memory']):,}")

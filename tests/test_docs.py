@@ -51,7 +51,7 @@ def test_a_notebook_is_shown_without_flags_and_with_its_code_folded(site):
     "The reader sees the prose, the interface with the comments on its parameters, and the outputs."
     page = read(site, 'inference/03_boxes.html')
     assert 'Code: overlap' in page and '<details' in page
-    assert '(N, 4 or more), the same way, or a list of' in plain(page)
+    assert '(N, 4 or more) with the same columns, or a list of' in plain(page)
     assert f'{docs.pages.EDIT}nbs/inference/03_boxes.ipynb' in page
     flag = re.compile(r'^\s*#\s?\|\s?(export|hide|default_exp)\b', re.M)
     assert [p for p in site.rglob('*.html') if flag.search(plain(p.read_text()))] == []

@@ -127,7 +127,7 @@ def drawn(label, rng):
 
 
 def write_dataset(folder):
-    "fer2013.zip as Kaggle has it, and fer2013new.csv with a vote of everybody for the label."
+    "fer2013.zip as Kaggle has it, and fer2013new.csv, also named votes.csv, in which everybody votes for the label."
     names, rng, rows = 'angry disgust fear happy neutral sad surprise'.split(), np.random.default_rng(0), []
     voted = 'neutral happiness surprise sadness anger disgust fear contempt unknown NF'.split()
     column = dict(zip(names, (4, 5, 6, 1, 0, 3, 2)))
@@ -138,7 +138,8 @@ def write_dataset(folder):
             out.writestr(file, cv2.imencode('.png', drawn(i % 7, rng))[1].tobytes())
             rows.append([usage, *('10' if k == column[name] else '0' for k in range(10)), file])
     lines = [['Usage', *voted, 'file'], *rows]
-    (folder/'fer2013new.csv').write_text(''.join(','.join(o) + '\n' for o in lines))
+    for name in ('fer2013new.csv', 'votes.csv'):           # the name on the web, and that in the recorded commands
+        (folder/name).write_text(''.join(','.join(o) + '\n' for o in lines))
 
 
 def write_film(path, photo):
@@ -290,9 +291,13 @@ class Walk:
         return [o for k,v in wanted.items() if k not in words for o in (k, v)]
 
     def bring_runs(self, words, folder):
-        "The runs that a command begins with, where the page has not made them."
+        "The runs, and the files of a teacher's answers, that a command begins with, if the page has not made them."
         for option,value in zip(words, words[1:]):
-            if option in RUNS and not (folder/value).exists(): shutil.copytree(self.finished_run, folder/value)
+            if option not in RUNS or (folder/value).exists(): continue
+            if value.endswith('.npz'):
+                asked = ['fer-nb', 'answers', '--run', str(self.finished_run), '--data', 'fer2013.zip', '--out', value]
+                self.judge(asked, *self.worker.ask(folder, words=asked))
+            else: shutil.copytree(self.finished_run, folder/value)
 
     def show(self, step, text=None):
         "Runs a block of Python after those before it; settings of the server go to `fer-nb app`."

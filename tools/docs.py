@@ -22,7 +22,7 @@ from common import CORES, ROOMS, ROOT, course, notebooks
 
 from fer_nb.inference.zoo import list_models, models_table
 
-ROOM_TITLES = {'': 'Ground floor', 'inference': 'Inference', 'video': 'Video', 'training': 'Training',
+ROOM_TITLES = {'': 'Basics', 'inference': 'Inference', 'video': 'Video', 'training': 'Training',
                'apps': 'Apps', 'bench': 'Benchmarks', 'cli': 'Command line'}
 
 

@@ -156,17 +156,17 @@ def comparison():
         return label, *(f'{scale*o:,.{digits}f}' for o in values)
     mine, cold = dict(model='se_resnet'), [dict(what='library')]*2
     votes, label = (dict(how='one crop', ruler=o) for o in ('votes', 'label'))
-    frame = 'a frame of 640x480 with one face, sought from 50 pixels on, ms'
+    frame = 'a frame of 640x480 with one face, minimum size 50 pixels, ms'
     calibration = 'expected calibration error against the majority, %'
-    rows = [pair("the majority's answer on PublicTest, the same crops, %", 1, 'accuracy', 'accuracy', mine | votes,
+    rows = [pair('agreement with the majority on PublicTest, same crops, %', 1, 'accuracy', 'accuracy', mine | votes,
                  votes, 100),
-            pair("FER-2013's label, %", 1, 'accuracy', 'accuracy', mine | label, label, 100),
+            pair("agreement with FER-2013's label, %", 1, 'accuracy', 'accuracy', mine | label, label, 100),
             pair(calibration, 1, 'accuracy', 'calibration_error', mine | votes, votes, 100),
             pair('one crop, ms', 2, 'latency', 'median_ms', mine | dict(batch=1), dict(batch=1, runtime='Keras')),
             (frame, *(f'{fastest(o):.1f}' for o in ('fer_nb', 'fer'))),
-            pair('cold start, process to first answer, s', 2, 'start', 'median_s', *cold),
+            pair('cold start, from new process to first answer, s', 2, 'start', 'median_s', *cold),
             pair('memory, MB', 0, 'start', 'memory_mb', *cold),
-            pair('installed with what it requires, MB', 0, 'start', 'installed_mb', *cold)]
+            pair('installed size with dependencies, MB', 0, 'start', 'installed_mb', *cold)]
     return table(('', 'fer_nb, `se_resnet`', f"fer {recorded('benchmark')['peer']['fer']}"), rows)
 
 
@@ -179,7 +179,7 @@ def films():
 
 
 def in_browser():
-    rows = [(k.removesuffix(', MB') + ', MB' if k.endswith(', MB') else k, f'{v:,.1f}' if v > 100 else f'{v:.2f}')
+    rows = [(k.replace('of it', 'of which'), f'{v:,.1f}' if v > 100 else f'{v:.2f}')
             for k,v in recorded('site').items() if k != 'machine']
     return f"Measured on {recorded('site')['machine']}.\n\n" + table(('what', 'measured'), rows)
 
@@ -235,7 +235,7 @@ def layers_picture():
         top += high + gap
     total = top - gap
     arrow = f'<path class="down" d="M12 8V{total-10}M5 {total-20}l7 12 7-12"/>'
-    label = 'The rooms of the package; each may import what stands below it: ' + ', '.join(map(' beside '.join, rows))
+    label = 'The parts of the package; each may import those below it: ' + ', '.join(map(' beside '.join, rows))
     return (f'<figure class="layers"><svg viewBox="0 0 {wide} {total}" role="img" aria-label="{label}">'
             f'{arrow}{"".join(parts)}</svg><figcaption>An import may point down the arrow only, and never sideways. '
             'Drawn from the table in <code>pyproject.toml</code>.</figcaption></figure>')
@@ -257,7 +257,7 @@ def rooms_table():
         one[1] += len(entries(module))
         one[2] += sum(1 for _ in open(ROOT/f"{module.replace('.', '/')}.py", encoding='utf-8'))
     order = [o for rooms in import_table() for o in rooms]
-    return table(('room', 'what is in it', 'notebooks', 'public names', 'lines'),
+    return table(('part', 'what is in it', 'notebooks', 'public names', 'lines'),
                  [(f'`{k}`', HOLDS.get(k, ''), *(f'{n:,}' for n in found[k])) for k in order if k in found], left=2)
 
 

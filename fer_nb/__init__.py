@@ -1,15 +1,15 @@
-"""Facial-expression recognition: a picture in, its faces and what they look like out.
+"""Facial-expression recognition: find the faces in a picture, and predict what people would say about each.
 
     from fer_nb import EmotionRecognizer, draw_faces
 
     recognizer = EmotionRecognizer()          # loads the default model once
-    faces = recognizer('photo.jpg')           # a path, bytes, or a NumPy array, BGR as OpenCV has it
+    faces = recognizer('photo.jpg')           # a path, bytes, or a NumPy array in OpenCV's BGR order
     for face in faces: print(face.answer, face.confidence, face.box)
 
 The names in `__all__` are all that most programs need. They are loaded when they are first used, so that the import
-stays light. What stands behind them, by room:
+stays light. The packages behind them:
 
-    core, emotions   what every room needs
+    core, emotions   what every package needs
     inference        detect, crop, classify and draw faces in pictures
     video            follow faces through films and cameras
     training         datasets, networks, training, evaluation, export

@@ -81,10 +81,17 @@ def write_answers(
                   probabilities=np.asarray(probabilities, np.float16), about=json.dumps(about))
     with replacing(path) as part, open(part, 'wb') as file: np.savez_compressed(file, **arrays)
 
+def _stored(path, *names):
+    "Arrays of a file of answers, by name."
+    try:
+        with np.load(path) as stored: return [stored[k] for k in names]
+    except FileNotFoundError: raise FerError(f"{path} does not exist: give the teacher's answers.") from None
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, AttributeError, TypeError, BadZipFile, zlib.error):
+        raise FerError(f"{path} does not hold a teacher's answers: write them with fer-nb answers.") from None
+
 def _about(path):
     "The record of a file of answers."
-    with np.load(path) as stored:
-        about = json.loads(str(stored['about']))
+    about = json.loads(str(_stored(path, 'about')[0]))
     return dict(answers=Path(path).name, sha256=hashlib.sha256(Path(path).read_bytes()).hexdigest(), **about)
 
 def read_answers(
@@ -92,11 +99,7 @@ def read_answers(
     faces:Faces, # The faces to look up
 ) -> np.ndarray: # float32 (N, classes) probabilities
     "A teacher's answers for `faces`. Raises `FerError` if an answer is missing or the labels differ."
-    try:
-        with np.load(path) as stored: files, labels, p = (stored[k] for k in ('files', 'labels', 'probabilities'))
-    except FileNotFoundError: raise FerError(f"{path} does not exist: give the teacher's answers.") from None
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, AttributeError, TypeError, BadZipFile, zlib.error):
-        raise FerError(f"{path} does not hold a teacher's answers: write them with fer-nb answers.") from None
+    files, labels, p = _stored(path, 'files', 'labels', 'probabilities')
     if tuple(labels) != tuple(faces.names):
         raise FerError(f"{path} has answers about {', '.join(labels)}, the student is to learn "
                        f"{', '.join(faces.names)}: they must be the same, in the same order.")

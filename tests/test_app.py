@@ -83,7 +83,7 @@ def test_tabs_by_keyboard_and_about_shows_the_card(site):
     expect(about).to_be_visible()
     expect(about).to_contain_text(f"{100*card['evaluation']['accuracy']:.1f}")
     expect(about).to_contain_text('AI Act')
-    expect(about).to_contain_text('what people would say of a face, not what the person feels')
+    expect(about).to_contain_text('what people would say about a face, not what the person feels')
     expect(about.locator('table.confusion tbody tr')).to_have_count(len(card.labels))
     site.page.screenshot(path=OUTPUT/'about_whole.png', full_page=True)
 
@@ -287,7 +287,7 @@ def test_a_closer_look_finds_a_smaller_face(photos, sample, tmp_path):
     expect(card.locator('.sought')).to_contain_text('Searched for faces of 80 pixels and larger.')
     expect(card.locator('.box')).to_have_count(0)
     card.locator('text=Look closer').click()
-    expect(card.locator('.sought')).to_contain_text('Faces of 40 pixels')
+    expect(card.locator('.sought')).to_contain_text('faces of 40 pixels')
     expect(card.locator('.box')).to_have_count(1)
     expect(card.locator('text=Look closer')).to_have_count(0)
     photos.shot('photo_closer')
@@ -333,7 +333,7 @@ def test_leaving_the_tab_or_hiding_the_page_turns_the_camera_off(site):
 
 
 @pytest.mark.parametrize('flags, said', [
-    (FAKE[1:] + ['--deny-permission-prompts'], 'not allowed'),
+    (FAKE[1:] + ['--deny-permission-prompts'], 'was denied'),
     (FAKE[:1], 'No camera was found')])
 def test_a_camera_that_is_denied_or_absent_is_said(playwright, server, flags, said):
     browser = start_browser(playwright, *flags)

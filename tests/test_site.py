@@ -298,7 +298,7 @@ def test_about_says_that_nothing_leaves_the_device(site):
     site.page.click('role=tab[name=About]')
     about = site.page.locator('.fer-nb-about')
     expect(about).to_contain_text('No picture leaves this device')
-    expect(about).to_contain_text('what people would say of a face, not what the person feels')
+    expect(about).to_contain_text('what people would say about a face, not what the person feels')
     expect(about.locator('table.confusion tbody tr')).to_have_count(7)
 
 

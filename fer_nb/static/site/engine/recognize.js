@@ -1,4 +1,4 @@
-// A picture in, its faces out, each with what people would say of it; as fer_nb.inference.recognize and video.track.
+// A picture in, its faces out, each with what people would say about it; as fer_nb.inference.recognize and video.track.
 import { peopleOf, sentence, softmax, verdict } from "./answers.js";
 import { cropFace, detectFaces } from "./detect.js";
 import { picture, resize } from "./pixels.js";

@@ -192,6 +192,15 @@ def test_wrong_options_on_the_command_line(tmp_path, sample, command):
     assert one_sentence(command('export', '--run', tmp_path, '--data', tmp_path), 'not a training run')
 
 
+def test_names_that_no_file_system_takes(tmp_path, sample):
+    long = 'a'*5000
+    for name in long, f'{long}.tflite', f'models/{long}':
+        done = fer_nb('predict', sample, '--model', name)
+        assert one_sentence(done, 'model' if name == long else 'does not exist') and len(done.stderr) < 700
+    with zipfile.ZipFile(tmp_path/'nameless.zip', 'w') as z: z.writestr(zipfile.ZipInfo(''), b'1')
+    assert one_sentence(fer_nb('data', 'audit', tmp_path/'nameless.zip'), 'nameless.zip holds no pictures')
+
+
 def test_a_model_without_its_card_or_with_a_changed_byte(tmp_path, sample):
     from fer_nb.core import models_dir
     model = tmp_path/'lenet.tflite'

@@ -14,6 +14,7 @@ import pytest
 
 av = pytest.importorskip('av')
 
+from fer_nb.core import FerError  # noqa: E402
 from fer_nb.emotions import EMOTIONS  # noqa: E402
 from fer_nb.inference.recognize import EmotionRecognizer  # noqa: E402
 from fer_nb.video.faces import video_faces  # noqa: E402
@@ -221,6 +222,18 @@ def test_what_cannot_be_read_is_named_in_one_sentence(walk, tmp_path, sample):
         assert words in said and 'Traceback' not in said, said
     assert walk.stat().st_size > 1000
     assert sorted(o.name for o in tmp_path.iterdir()) == ['notes.mp4', 'song.m4a', 'strange.mp4']
+
+
+def test_a_stream_without_times_is_read_from_its_start_only(tmp_path):
+    raw = tmp_path/'raw.h264'
+    with av.open(str(raw), 'w', format='h264') as file:
+        stream = file.add_stream('libx264', rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, 'yuv420p'
+        for i in range(50): file.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), 4*i, np.uint8))))
+        file.mux(stream.encode())
+    assert sum(1 for _ in Video(raw).frames()) == 50
+    with pytest.raises(FerError, match='cannot be read from 0.5 s, only from its start: convert it to MP4'):
+        list(Video(raw).frames(.5))
 
 
 @pytest.mark.slow

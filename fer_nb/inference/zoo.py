@@ -158,15 +158,16 @@ def _model_path(name):
     if name is None: name = DEFAULT
     if isinstance(name, Path) or os.sep in str(name) or '/' in str(name) or str(name).endswith(('.tflite', '.json')):
         path = Path(name)
-        if path.is_dir(): raise FerError(f"{path} is a folder: give a model in it, {path/'NAME.tflite'}.")
+        if os.path.isdir(path): raise FerError(f"{path} is a folder: give a model in it, {path/'NAME.tflite'}.")
         stem = path.stem if path.suffix in ('.json', '.tflite') else path.name
         path = path.with_name(stem + '.tflite')
-        if not path.is_file(): raise FerError(f"{path} does not exist: give a .tflite file with its card beside it.")
+        if not os.path.isfile(path):                        # False for what no file system would take as a name, too
+            raise FerError(f"{str(path)[-200:]} does not exist: give a .tflite file with its card beside it.")
         return path
     path = models_dir()/f'{name}.tflite'
-    if not path.is_file():
+    if not os.path.isfile(path):
         there = ', '.join(sorted(o.stem for o in models_dir().glob('[!.]*.tflite'))) or 'none; train and export one'
-        raise FerError(f"There is no model {str(name)!r} (available: {there}).")
+        raise FerError(f"There is no model {str(name)[:80]!r} (available: {there}).")
     return path
 
 # %% ../../nbs/inference/02_zoo.ipynb #38c79c5b

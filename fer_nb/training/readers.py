@@ -109,7 +109,7 @@ class Tree:
             try: self._zip = zipfile.ZipFile(path)
             except _ZIP_ERRORS:
                 raise FerError(f"{path} is neither a folder, a CSV nor a readable zip file.") from None
-            self.names = sorted(o.filename for o in self._zip.infolist() if not o.is_dir())
+            self.names = sorted(o.filename for o in self._zip.infolist() if o.filename and not o.is_dir())
             self.read = self._zip_read
         hidden = lambda o: o.startswith('__MACOSX') or PurePosixPath(o).name.startswith('.')
         self.names = [o for o in self.names if not hidden(o)]

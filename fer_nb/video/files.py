@@ -99,13 +99,15 @@ class Video:
         "The frames from `start` on in a newly opened file."
         av, zero = _av(), stream.start_time or 0
         seconds = lambda pts: float((pts - zero)*stream.time_base)
-        number, sent, errors, last = self._skip(file, stream, start, seconds) if start else 0, [], 0, -1.
+        number, sent, errors = self._skip(file, stream, start, seconds) if start else 0, [], 0
+        pace = 1/float(stream.average_rate or 25)
+        last = -pace
         for packet in self._packets(file, stream):
             if packet.pts is not None and packet.size: heappush(sent, seconds(packet.pts))
             try: frames = packet.decode()
             except av.error.FFmpegError: errors += 1; continue
             for frame in frames:
-                time = seconds(frame.pts) if frame.pts is not None else last + 1/float(stream.average_rate or 25)
+                time = seconds(frame.pts) if frame.pts is not None else last + pace
                 lost = [heappop(sent) for _ in range(len(sent)) if sent[0] <= time + 1e-6]
                 holes = sorted(o for o in lost if abs(o - time) > 1e-6)[:errors]
                 errors -= len(holes)
@@ -127,7 +129,10 @@ class Video:
             if packet.dts is None: continue
             if seconds(packet.dts) >= start - 1e-6: break
             number += packet.pts is not None and seconds(packet.pts) < start - 1e-6
-        file.seek(int(start/stream.time_base) + (stream.start_time or 0), stream=stream, backward=True)
+        try: file.seek(int(start/stream.time_base) + (stream.start_time or 0), stream=stream, backward=True)
+        except _av().error.FFmpegError:
+            raise FerError(f"{self.path} cannot be read from {start:g} s, only from its start: "
+                           "convert it to MP4.") from None
         return number
 
     def __repr__(self):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,14 +21,19 @@ def _said(words, **how):
 
 
 def licence(component):
-    "The licence of a component in an SBOM, in any of its three forms."
+    "The licence of a component in an SBOM, in any of its three forms, or else as its metadata names it."
     for o in component.get('licenses', ()):
         if 'expression' in o:
             return o['expression']
         named = o.get('license', {})
         if text := named.get('id') or named.get('name'):
             return re.sub(r'\s+', ' ', text)[:80]
-    return 'not stated'
+    try:
+        told = metadata(component['name'])
+    except (PackageNotFoundError, KeyError):
+        return 'not stated'
+    file = told.get('License-File')
+    return (told.get('License') or (f'in its file {file}' if file else 'not stated')).splitlines()[0][:80]
 
 
 def lock_problems(lock, installed):

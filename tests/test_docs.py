@@ -94,24 +94,22 @@ PAGES = ('index', 'start', 'tutorials/votes', 'inference/08_draw', 'training/11_
 
 
 @pytest.mark.parametrize('width, scheme', [(390, 'dark'), (1440, 'light')])
-def test_pages_ask_no_other_host_and_fit_the_screen(address, width, scheme):
+def test_pages_ask_no_other_host_and_fit_the_screen(playwright, address, width, scheme):
     "On a phone and on a desk, light and dark: no request leaves, no error, nothing wider than the screen."
-    playwright = pytest.importorskip('playwright.sync_api')
     from pages import start_browser
-    with playwright.sync_playwright() as p:
-        browser = start_browser(p)
-        context = browser.new_context(viewport=dict(width=width, height=900), color_scheme=scheme)
-        page, asked, errors = context.new_page(), set(), []
-        page.on('request', lambda o: asked.add(o.url))
-        page.on('pageerror', lambda o: errors.append(str(o)))
-        page.on('response', lambda o: errors.append(f'{o.status} {o.url}') if o.status >= 400 else None)
-        for name in PAGES:
-            page.goto(f'{address}{name}.html')
-            assert page.evaluate('document.documentElement.scrollWidth') <= width, name
-        page.goto(f'{address}search.html?q=overlap')
-        page.wait_for_selector('#search-results li a')
-        assert 'inference' in page.locator('#search-results').inner_text()
-        browser.close()
+    browser = start_browser(playwright)
+    context = browser.new_context(viewport=dict(width=width, height=900), color_scheme=scheme)
+    page, asked, errors = context.new_page(), set(), []
+    page.on('request', lambda o: asked.add(o.url))
+    page.on('pageerror', lambda o: errors.append(str(o)))
+    page.on('response', lambda o: errors.append(f'{o.status} {o.url}') if o.status >= 400 else None)
+    for name in PAGES:
+        page.goto(f'{address}{name}.html')
+        assert page.evaluate('document.documentElement.scrollWidth') <= width, name
+    page.goto(f'{address}search.html?q=overlap')
+    page.wait_for_selector('#search-results li a')
+    assert 'inference' in page.locator('#search-results').inner_text()
+    browser.close()
     assert [o for o in asked if not o.startswith((address, 'data:', 'blob:'))] == []
     assert errors == []
 

@@ -76,7 +76,10 @@ def running(playwright, address, name):
     try:
         page = browser.new_page(viewport=dict(width=1300, height=1900))
         # on a busy machine JupyterLab asks which kernel to take: the one that it proposes
-        page.add_locator_handler(page.locator('.jp-Dialog'), lambda asked: asked.locator('.jp-mod-accept').click())
+        def accept(asked):
+            print('asked:', asked.inner_text())
+            asked.locator('.jp-mod-accept').click()
+        page.add_locator_handler(page.locator('.jp-Dialog'), accept)
         page.goto(f'{address}lab/tree/{name}', timeout=SLOW)
         page.wait_for_selector('.jp-Notebook .jp-Cell', state='attached', timeout=SLOW)
         idle = '[data-status="idle"]'

@@ -111,7 +111,7 @@ def _memory(callback):
     return {k: None if v is None else float(v) for k,v in kept.items()}
 
 class _SameDice(keras.callbacks.Callback):
-    "Dropout draws by the seed, the epoch and its place, so that a run that goes on draws what it would have drawn."
+    "Dropout whose draws depend on the seed, the epoch and the position, so a resumed run repeats them."
     def __init__(self, seed): super().__init__(); self.seed = seed
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -119,7 +119,7 @@ class _SameDice(keras.callbacks.Callback):
         for i,o in enumerate(states): o.assign(np.random.SeedSequence((self.seed, epoch, i)).generate_state(2))
 
 class _ExactSwap(keras.callbacks.SwapEMAWeights):
-    "Keras swaps the averages in by adding and subtracting, which rounds; a run that goes on would differ by that."
+    "Exact swapping of averages: Keras adds and subtracts, and the rounding would change a resumed run."
     def _tf_swap_variables(self, optimizer): self._backend_swap_variables(optimizer)
 
 class _SaveWeights(keras.callbacks.Callback):

@@ -15,7 +15,7 @@ const TROUBLE = {
   NotReadableError: "The camera is busy or does not answer: close the other program that uses it, then press Start.",
   OverconstrainedError: "That camera is no longer there: choose another, then press Start.",
   ended: "The camera was unplugged or taken by another program: press Start to try again.",
-  hidden: "The camera was turned off while the page was hidden: press Start to go on.",
+  hidden: "The camera was turned off while the page was hidden: press Start to continue.",
 };
 
 const NOBODY = "No face in view: come closer, face the camera, and check the light.";

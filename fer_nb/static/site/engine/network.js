@@ -15,12 +15,12 @@ export async function fetched(url, name, sha256) {
   if (!reply?.ok) throw new Error(`${name} cannot be loaded: check the connection, then reload the page.`);
   const data = new Uint8Array(await reply.arrayBuffer());
   if ((await digest(data)) !== sha256)
-    throw new Error(`${name} is not the file that belongs to this page (its SHA-256 differs), and is not used: reload the page, or tell the one who runs it.`);
+    throw new Error(`${name} is not the file that belongs to this page (its SHA-256 differs), and is not used: reload the page, or tell its operator.`);
   return data;
 }
 
 async function digest(data) {
-  if (!crypto.subtle) throw new Error("This page can check its networks only over HTTPS or on http://localhost: open it by one of them.");
+  if (!crypto.subtle) throw new Error("This page can check its networks only over HTTPS or on http://localhost: open it at such an address.");
   return Array.from(new Uint8Array(await crypto.subtle.digest("SHA-256", data)), (o) => o.toString(16).padStart(2, "0")).join("");
 }
 

@@ -236,6 +236,16 @@ def test_key_points_that_cannot_be_are_left_out(recognizer, photo):
     with pytest.raises(FerError, match='no pixels'): recognizer.crops(np.zeros((3, 0, 0), np.uint8))
 
 
+def test_sentences_about_long_and_broken_tables_are_short(tmp_path):
+    (tmp_path/'wide.csv').write_text('x'*10_000 + '\n1\n')
+    with zipfile.ZipFile(tmp_path/'raf.zip', 'w') as z:
+        z.writestr('EmoLabel/list_patition_label.txt', b'\0'*3000)
+        z.writestr('Image/aligned/train_00001_aligned.jpg', b'')
+    for name in 'wide.csv', 'raf.zip':
+        done = fer_nb('data', 'audit', tmp_path/name)
+        assert one_sentence(done, name) and len(done.stderr) < 700 and done.stderr.count('\n') < 6, done.stderr
+
+
 def test_names_that_no_file_system_takes(tmp_path, sample):
     long = 'a'*5000
     for name in long, f'{long}.tflite', f'models/{long}':

@@ -342,6 +342,13 @@ def test_another_model_reads_the_photos_again(site, sample):
     expect(site.page.locator('.fer-nb-about')).to_contain_text('The model lenet')
 
 
+def test_the_page_can_be_installed(photos):
+    tools = photos.context.new_cdp_session(photos.page)
+    assert tools.send('Page.getAppManifest')['errors'] == []
+    missing = {o['errorId'] for o in tools.send('Page.getInstallabilityErrors')['installabilityErrors']}
+    assert missing <= {'in-incognito'}                                   # which a test's browser context is
+
+
 def test_the_engine_names_a_flaw_as_python_does(engine):
     picture = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
     gif = cv2.imencode('.gif', picture)[1].tobytes()

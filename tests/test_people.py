@@ -274,6 +274,21 @@ def test_values_that_no_gallery_holds(there, change):
     assert str(e.value) == f'{path} is damaged, or of another version: use your backup.'
 
 
+def test_damaged_data_can_be_forgotten(there):
+    from fer_nb.inference.people import check_people
+    path = there/'people.db'
+    with Gallery(path, create=True) as g:
+        for i, name in enumerate(('Ann', 'Bob')): g.add(name, unit(1, seed=i), 'net', Consent.given(name))
+        for spoiled in unit(1, 64)[0], np.full(192, np.nan, np.float32):
+            with g._writing() as db:
+                db.execute('UPDATE faces SET embedding = ? WHERE person = (SELECT min(id) FROM people)',
+                           (spoiled.tobytes(),))
+            for look in g.templates, lambda: check_people(g):
+                with pytest.raises(FerError, match='is damaged'): look()
+        g.forget('Ann')
+        assert g.templates()[0] == ['Bob'] and len(check_people(g)) == 1
+
+
 def test_bytes_changed_at_random(there):
     path, rng = there/'people.db', np.random.default_rng(0)
     with Gallery(path, create=True) as g:

@@ -180,12 +180,19 @@ def _same_network(db, path, network):
 
 # %% ../../nbs/inference/13_gallery.ipynb #8ade82c0
 class _Read(Database):
+    def _keys(self, names):
+        "{key: name}. Raises `FerError` for an unknown name."
+        wanted = {key_of(check_name(o)): o for o in names}
+        there = {o for o, in self._rows('SELECT key FROM people')}
+        if missing := [o for k,o in wanted.items() if k not in there]:
+            raise FerError(f"{missing[0]} is not in {self.path}: fer-nb people list shows the names.")
+        return wanted
+
     def people(self,
         names=None, # Names of people; None for all
     ) -> list:      # `Person`s by name
         "The enrolled people. Raises `FerError` for an unknown name."
-        wanted = None if names is None else {key_of(check_name(o)): o for o in names}
-        kept = {}
+        wanted, kept = None if names is None else self._keys(names), {}
         rows = self._rows('SELECT p.key, p.name, p.by, p.at, p.until, f.embedding, f.added, f.pixels, f.photo '
                           'FROM people p LEFT JOIN faces f ON f.person = p.id ORDER BY p.key, f.id')
         for key,name,by,at,until,*face in rows:
@@ -194,10 +201,10 @@ class _Read(Database):
             if face[0] is not None:
                 with self._telling(): face[0] = np.frombuffer(face[0], '<f4')
                 for values,o in zip(one[2:], face): values.append(o)
-        if names is not None and (missing := [o for k,o in wanted.items() if k not in kept]):
-            raise FerError(f"{missing[0]} is not in {self.path}: fer-nb people list shows the names.")
         with self._telling():
-            return [Person(n, c, np.array(e, np.float32), *rest).checked() for n,c,e,*rest in kept.values()]
+            found = [Person(n, c, np.array(e, np.float32), *rest).checked() for n,c,e,*rest in kept.values()]
+            if len({o.embeddings.shape[1:] for o in found if len(o.embeddings)}) > 1: raise ValueError
+            return found
 
 # %% ../../nbs/inference/13_gallery.ipynb #8a107e7a
 class _Searched(_Read):
@@ -249,7 +256,7 @@ class Forgetful(Enrolled):
         *names, # Names of people; none to only rewrite the file
     ):
         "Permanently delete people and all their data. Raises `FerError` and deletes nobody if a name is unknown."
-        keys = [(key_of(o.name),) for o in self.people(names)]
+        keys = [(o,) for o in self._keys(names)]              # also of somebody whose data is damaged
         with self._writing() as db:
             for table in 'people', 'actions': db.executemany(f'DELETE FROM {table} WHERE key = ?', keys)
             _changed(db)

@@ -99,7 +99,8 @@ def journal_file(
         try:
             with open(path, 'a', encoding='utf-8') as f:
                 if entry: f.write(json.dumps(entry, ensure_ascii=False) + '\n')
-        except OSError as e: raise FerError(f"The journal {path} cannot be written: {e.strerror}.") from None
+        except OSError as e:
+            raise FerError(f"The journal {path} cannot be written ({e.strerror}): name another file.") from None
     write()
     return write
 

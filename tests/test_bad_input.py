@@ -1,4 +1,5 @@
 "Whatever a person may give: one sentence that names it, exit code 2, nothing half-written, and the rest goes on."
+import io
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import pytest
 
 from fer_nb.core import FerError
 from fer_nb.emotions import FERPLUS_COLUMNS
+from fer_nb.inference.boxes import Detection
 from fer_nb.inference.image import open_image
 from fer_nb.inference.recognize import EmotionRecognizer
 
@@ -190,6 +192,58 @@ def test_wrong_options_on_the_command_line(tmp_path, sample, command):
     assert one_sentence(command('train', '--data', tmp_path, '--recipe', 'vgg'), 'vgg', 'lenet')
     assert one_sentence(command('evaluate', '--data', tmp_path/'none'), 'does not exist')
     assert one_sentence(command('export', '--run', tmp_path, '--data', tmp_path), 'not a training run')
+
+
+def test_damaged_phone_pictures_are_one_sentence_each():
+    heif, image = pytest.importorskip('pillow_heif'), pytest.importorskip('PIL.Image')
+    grey = np.add.outer(np.arange(96), np.arange(128)).astype(np.uint8)
+    file = io.BytesIO()
+    heif.from_pillow(image.fromarray(np.dstack([grey]*3))).save(file, quality=80)
+    refused = 0
+    for seed in range(200):
+        rng, data = np.random.default_rng(seed), bytearray(file.getvalue())
+        for _ in range(3): data[rng.integers(len(data))] = rng.integers(256)
+        try: open_image(bytes(data))
+        except FerError: refused += 1
+    assert refused > 50
+
+
+def test_sixteen_bits_of_a_phone_keep_their_light():
+    image = pytest.importorskip('PIL.Image')
+    pytest.importorskip('pillow_jxl')
+    file = io.BytesIO()
+    image.fromarray(np.linspace(0, 65535, 4096).reshape(64, 64).astype(np.uint16)).save(file, 'JXL', lossless=True)
+    found = open_image(file.getvalue())
+    assert found.shape == (64, 64, 3) and found.dtype == np.uint8 and abs(found.mean() - 127) < 1
+
+
+def test_a_folder_names_what_it_does_not_read(tmp_path, sample):
+    shutil.copy(sample, tmp_path/'good.jfif')
+    for name in 'a.dng', 'b.dng', 'c.mov': (tmp_path/name).write_bytes(b'x')
+    done = fer_nb('predict', tmp_path)
+    assert done.returncode == 0 and 'happy' in done.stdout
+    assert f'Other files, not read: 2 .dng, 1 .mov in {tmp_path}.' in done.stderr
+    assert 'not read' not in fer_nb('predict', sample).stderr
+
+
+def test_key_points_that_cannot_be_are_left_out(recognizer, photo):
+    found = recognizer(photo)[0]
+    for points in np.full((4, 2), np.nan), np.asarray(found.landmarks) + 5000:
+        box = Detection(*found.box, found.score, points, found.roll)
+        face, = recognizer(photo, boxes=[box])
+        assert face.landmarks is None and face.roll == 0 and face.label == 'happy'
+        json.loads(json.dumps(face.to_dict(), allow_nan=False))
+    with pytest.raises(FerError, match='no pixels'): recognizer.crops(np.zeros((3, 0, 0), np.uint8))
+
+
+def test_sentences_about_long_and_broken_tables_are_short(tmp_path):
+    (tmp_path/'wide.csv').write_text('x'*10_000 + '\n1\n')
+    with zipfile.ZipFile(tmp_path/'raf.zip', 'w') as z:
+        z.writestr('EmoLabel/list_patition_label.txt', b'\0'*3000)
+        z.writestr('Image/aligned/train_00001_aligned.jpg', b'')
+    for name in 'wide.csv', 'raf.zip':
+        done = fer_nb('data', 'audit', tmp_path/name)
+        assert one_sentence(done, name) and len(done.stderr) < 700 and done.stderr.count('\n') < 6, done.stderr
 
 
 def test_names_that_no_file_system_takes(tmp_path, sample):

@@ -184,3 +184,12 @@ def test_a_damaged_run_is_named(name, tmp_path):
     with pytest.raises(FerError, match=name):
         run.best(), Run(tmp_path/'run').history
         train(Recipe('lenet', epochs=1, batch=28), faces, tmp_path/'run', verbose=0)
+
+
+def test_the_lock_is_compared_with_what_is_installed(tmp_path):
+    from drills import supply
+    (tmp_path/'lock').write_text('a-b==1.0 \\\n    --hash=sha256:00\nc==2 ; python_full_version < "3.11" \\\nc==3\n')
+    installed = {'A_b': '1.0', 'c': '3', 'd': '4', 'pip': '1'}
+    assert supply.lock_problems(tmp_path/'lock', installed) == ['d is 4, the lock lacks it']
+    assert supply.lock_problems(tmp_path/'lock', installed | {'c': '1', 'd': '4'})[0] == 'c is 1, the lock says 2 or 3'
+    assert supply.licence({'name': 'namex'}) != 'not stated'

@@ -1,6 +1,7 @@
 """People who are enrolled, by the commands and as others meet it: a real gallery, films, processes, a server that gets
 webhooks. The network that embeds is a tiny stand-in of average grey levels, so that nothing has to be fetched; where
 SFace is on this machine, it is tested, too."""
+import base64
 import csv
 import hmac
 import io
@@ -156,6 +157,24 @@ def test_a_consent_that_is_over_is_not_used(command, there):
     assert 'Nobody is enrolled' in command('people', 'list', cwd=there).stdout
 
 
+def test_a_consent_ends_at_midnight_in_a_program_that_runs(monkeypatch):
+    from datetime import date, timedelta
+
+    from fer_nb.inference.people import People
+    class Stand: sha256, size = 'net', 192
+    class Tomorrow(date):
+        @classmethod
+        def today(cls): return date.today() + timedelta(1)
+    today = date.today().isoformat()
+    with Gallery() as g:
+        g.add('Ann', unit(1), 'net', Consent('Ann', today, today))
+        people = People(g, embedder=Stand())
+        assert people.nearest(unit(1))[0][0] == 'Ann' and not people.refresh()
+        for module in 'gallery', 'people', 'person': monkeypatch.setattr(f'fer_nb.inference.{module}.date', Tomorrow)
+        people._looked -= 2
+        assert people.stale() and people.nearest(unit(1)) == [('unknown', 0.)]
+
+
 def test_export_and_merge(command, enrolled):
     assert '1 person in' in command('people', 'export', 'out.json', cwd=enrolled).stdout
     assert (enrolled/'out.json').stat().st_mode & 0o77 == 0
@@ -164,6 +183,39 @@ def test_export_and_merge(command, enrolled):
     again = command('people', 'merge', 'out.json', '--gallery', 'new.db', cwd=enrolled)
     assert '1 person, 0 new photos' in again.stdout
     assert 'Eileen' in command('predict', 'eileen.png', '--people', 'new.db', cwd=enrolled).stdout
+
+
+def bad_exports():
+    "(what is wrong, change of an export) of files that must not reach a gallery."
+    def faces(*rows):
+        values = [base64.b64encode(np.asarray(o, '<f4').tobytes()).decode() for o in rows]
+        return [dict(name='Bob', consent=dict(by='x', at='2020-01-01', until=''),
+                     faces=[dict(embedding=o, added='x', pixels=90) for o in values])]
+    yield 'damaged', dict(people=faces(np.full(192, np.nan)))
+    yield 'damaged', dict(people=faces(2*unit(1)[0]))
+    yield 'damaged', dict(people=faces(unit(1)[0], unit(1, 64)[0]))
+    yield 'have 64 numbers, and those in', dict(people=faces(unit(1, 64)[0]))
+    yield 'which network', dict(network=None, people=faces(unit(1)[0]))
+    yield 'damaged', dict(people='x')
+
+
+def test_a_bad_export_changes_nothing(there):
+    path, file = there/'people.db', there/'bad.json'
+    with Gallery(path, create=True) as g:
+        g.add('Ann', unit(1), 'net', Consent.given('Ann'))
+        g.export(there/'good.json')
+    before, good = path.read_bytes(), json.loads((there/'good.json').read_text())
+    texts = [(why, json.dumps(good | change)) for why, change in bad_exports()]
+    for why, text in (*texts, ('damaged', '['*100_000), ('damaged', '[]')):
+        file.write_text(text)
+        with Gallery(path) as g, pytest.raises(FerError, match=why): g.merge(file)
+        assert path.read_bytes() == before
+
+
+def test_a_failed_merge_leaves_no_new_gallery(command, there):
+    (there/'bad.json').write_text('{}')
+    done = command('people', 'merge', 'bad.json', '--gallery', 'new.db', cwd=there)
+    assert done.returncode == 2 and 'bad.json is not an export' in done.stderr and not (there/'new.db').exists()
 
 
 def test_check_warns_of_two_who_are_too_alike(command, enrolled):
@@ -203,6 +255,54 @@ def test_a_damaged_gallery_and_files_that_are_none(there):
     with pytest.raises(FerError, match='another program'): Gallery(there/'bills.db')
     with pytest.raises(FerError, match='does not exist'): Gallery(there/'no/people.db', create=True)
     with pytest.raises(FerError): Gallery(there, create=True)
+
+
+@pytest.mark.parametrize('change', [
+    "faces SET embedding = x'010203'", "faces SET embedding = 'text'", "faces SET embedding = x'0000c07f'",
+    "faces SET pixels = 'x'", "people SET until = x'00'", "people SET until = 'soon'", "people SET name = x'ff'",
+    "people SET name = CAST(x'ff' AS TEXT)", "actions SET entry = '{oops'",
+    "actions SET entry = CAST(x'ff' AS TEXT)"])
+def test_values_that_no_gallery_holds(there, change):
+    from fer_nb.inference.people import check_people
+    path = there/'people.db'
+    with Gallery(path, create=True) as g:
+        g.add('Ann', unit(2), 'net', Consent.given('Ann'))
+        g.record(dict(rule='x'))
+    with sqlite3.connect(path) as db: db.execute(f'UPDATE {change}')
+    db.close()
+    with Gallery(path) as g, pytest.raises(FerError) as e: g.templates(); check_people(g); g.journal()
+    assert str(e.value) == f'{path} is damaged, or of another version: use your backup.'
+
+
+def test_damaged_data_can_be_forgotten(there):
+    from fer_nb.inference.people import check_people
+    path = there/'people.db'
+    with Gallery(path, create=True) as g:
+        for i, name in enumerate(('Ann', 'Bob')): g.add(name, unit(1, seed=i), 'net', Consent.given(name))
+        for spoiled in unit(1, 64)[0], np.full(192, np.nan, np.float32):
+            with g._writing() as db:
+                db.execute('UPDATE faces SET embedding = ? WHERE person = (SELECT min(id) FROM people)',
+                           (spoiled.tobytes(),))
+            for look in g.templates, lambda: check_people(g):
+                with pytest.raises(FerError, match='is damaged'): look()
+        g.forget('Ann')
+        assert g.templates()[0] == ['Bob'] and len(check_people(g)) == 1
+
+
+def test_bytes_changed_at_random(there):
+    path, rng = there/'people.db', np.random.default_rng(0)
+    with Gallery(path, create=True) as g:
+        for i in range(12): g.add(f'P{i}', unit(2, seed=i), 'net', Consent.given('x'))
+        g.record(dict(rule='x'), 'P1')
+    whole, refused = np.frombuffer(path.read_bytes(), np.uint8), 0
+    for _ in range(200):
+        data = whole.copy()
+        data[rng.integers(0, len(data), 5)] = rng.integers(0, 256, 5)
+        path.write_bytes(data)
+        try:
+            with Gallery(path) as g: g.templates(); g.people(); g.journal(); g.forget('P3')
+        except FerError as e: refused += str(path) in str(e)
+    assert refused > 20
 
 
 def test_a_locked_gallery_says_so_and_can_still_be_read(there):
@@ -260,6 +360,34 @@ def test_a_full_disk_loses_nothing(there):
     with Gallery(path) as g: assert len(g) == 1 + len(said.split())
 
 
+def test_who_is_forgotten_on_a_full_disk_is_forgotten(there):
+    class Full:
+        "A database whose VACUUM finds no room."
+        def __init__(self, db): self.db = db
+        def __getattr__(self, name): return getattr(self.db, name)
+        def execute(self, sql, *values):
+            if sql == 'VACUUM': raise sqlite3.OperationalError('database or disk is full')
+            return self.db.execute(sql, *values)
+    path = there/'people.db'
+    with Gallery(path, create=True) as g:
+        for i, name in enumerate(('Ann', 'Zebulon')): g.add(name, unit(40, seed=i), 'net', Consent.given(name))
+        secret = g.people(['Zebulon'])[0].embeddings
+        g._db = Full(g._db)
+        with pytest.raises(FerError, match='Forgotten: Zebulon. But .*forget --over') as e: g.forget('Zebulon')
+        assert 'nothing was changed' not in str(e.value) and [o.name for o in g.people()] == ['Ann']
+    assert not any(o.tobytes() in path.read_bytes() for o in secret)
+
+
+def test_forget_over_rewrites_the_file(command, there):
+    path = there/'people.db'
+    with Gallery(path, create=True) as g:
+        for i in range(9): g.add(f'P{i}', unit(40, seed=i), 'net', Consent.given('x'))
+        with g._writing() as db: db.execute("DELETE FROM people WHERE key > 'p1'")
+    before = path.stat().st_size
+    assert 'Forgotten: nobody' in command('people', 'forget', '--over', cwd=there).stdout
+    assert path.stat().st_size < before/2
+
+
 def test_an_encrypted_gallery(there):
     pytest.importorskip('sqlcipher3')
     def run(passphrase, *words):
@@ -270,6 +398,10 @@ def test_an_encrypted_gallery(there):
     assert run(secret, 'people', 'add', 'Zebulon', 'eileen.png', '--consent', 'Z.').returncode == 0
     assert b'ebulon' not in (there/'people.db').read_bytes()
     assert 'Zebulon' in run(secret, 'predict', 'eileen.png', '--people', 'people.db').stdout
+    with Gallery(there/'plain.db', create=True, passphrase='') as g: g.add('Ann', unit(1), 'net', Consent.given('Ann'))
+    assert '1 person' in run(secret, 'people', 'merge', 'plain.db', '--gallery', 'enc.db').stdout
+    assert b'Ann' not in (there/'enc.db').read_bytes() and 'Ann' in run(secret, 'people', 'list', '--gallery',
+                                                                       'enc.db').stdout
     for passphrase in 'wrong', '':
         done = run(passphrase, 'people', 'list')
         assert done.returncode == 2 and 'FER_NB_PASSPHRASE' in done.stderr and len(done.stderr.splitlines()) == 1
@@ -350,6 +482,9 @@ def test_rules_without_people_write_a_file(command, there, film):
                    cwd=there)
     (entry,) = map(json.loads, (there/'j.jsonl').read_text().splitlines())
     assert done.returncode == 0 and entry['label'] == 'happy' and entry['result'] == 'exit 0' and not entry['person']
+    done = command('camera', '--device', film, '--no-window', '--on', 'happy>0.5 for 1s: true', cwd=there)
+    assert 'Actions are recorded in actions.jsonl' in done.stderr and len((there/'actions.jsonl').read_text()) > 50
+    assert 'actions.jsonl' not in command('camera', '--device', film, '--no-window', cwd=there).stderr
 
 
 def test_a_webhook_is_signed(command, enrolled, film, monkeypatch):
@@ -378,7 +513,9 @@ def test_a_webhook_is_signed(command, enrolled, film, monkeypatch):
 
 @pytest.mark.parametrize('rule, why', [('eileen', 'no action'), ('bob: true', 'not enrolled'),
                                        ('glad>0.5: true', 'no label'), ('eileen and bob: true', 'never true'),
-                                       ('happy>7: true', '0 to 1')])
+                                       ('happy>7: true', '0 to 1'), ('eileen and not happy: true', 'by a share'),
+                                       ('happy and sad: true', 'never true'),
+                                       ('happy>0.9 and happy<0.1: true', 'never true')])
 def test_bad_rules(command, enrolled, film, rule, why):
     done = command('camera', '--device', film, '--no-window', '--people', 'people.db', '--on', rule, cwd=enrolled)
     assert done.returncode == 2 and why in done.stderr and len(done.stderr.strip().splitlines()) == 1

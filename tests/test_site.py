@@ -21,6 +21,7 @@ from pages import FAKE, OUTPUT, SLOW, Site, start_browser  # noqa: E402
 from playwright.sync_api import expect  # noqa: E402
 
 from fer_nb.core import FerError, static_file  # noqa: E402
+from fer_nb.inference.image import open_image  # noqa: E402
 from fer_nb.inference.recognize import EmotionRecognizer  # noqa: E402
 from fer_nb.inference.tables import PICTURE_COLUMNS  # noqa: E402
 from fer_nb.video.track import FaceStream  # noqa: E402
@@ -339,6 +340,23 @@ def test_another_model_reads_the_photos_again(site, sample):
     assert max(gaps) < .1                                                # the page has made a JPEG of it
     site.page.click('role=tab[name=About]')
     expect(site.page.locator('.fer-nb-about')).to_contain_text('The model lenet')
+
+
+def test_the_page_can_be_installed(photos):
+    tools = photos.context.new_cdp_session(photos.page)
+    assert tools.send('Page.getAppManifest')['errors'] == []
+    missing = {o['errorId'] for o in tools.send('Page.getInstallabilityErrors')['installabilityErrors']}
+    assert missing <= {'in-incognito'}                                   # which a test's browser context is
+
+
+def test_the_engine_names_a_flaw_as_python_does(engine):
+    picture = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
+    gif = cv2.imencode('.gif', picture)[1].tobytes()
+    avif = b'\0\0\0\x1cftypmif1\0\0\0\0avifmif1miaf'
+    for data, same in (gif[:len(gif)//2], True), (b'', True), (b'%PDF-1.7', True), (avif, False):
+        with pytest.raises(FerError) as python: open_image(data, 'it')
+        said = engine.page.evaluate(PHOTO, [base64.b64encode(data).decode()])['error']
+        assert said == str(python.value) if same else 'AVIF' in said and 'AVIF' in str(python.value), said
 
 
 @pytest.mark.parametrize('which, said', [

@@ -149,15 +149,15 @@ def comparison():
         return label, *(f'{scale*o:,.{digits}f}' for o in values)
     mine, cold = dict(model='se_resnet'), [dict(what='library')]*2
     votes, label = (dict(how='one crop', ruler=o) for o in ('votes', 'label'))
-    frame = 'a frame of 640x480 with one face of 50 pixels or more, default detectors, ms'
-    size = dict(faces=1, min_face=50)
+    frame = 'a frame of 640x480 with one face of 50 pixels or more, ms'
+    framed = dict(faces=1, min_face=50)
     calibration = 'expected calibration error against the majority, %'
     rows = [pair('agreement with the majority on PublicTest, same crops, %', 1, 'accuracy', 'accuracy', mine | votes,
                  votes, 100),
             pair("agreement with FER-2013's label, %", 1, 'accuracy', 'accuracy', mine | label, label, 100),
             pair(calibration, 1, 'accuracy', 'calibration_error', mine | votes, votes, 100),
             pair('one crop, ms', 2, 'latency', 'median_ms', mine | dict(batch=1), dict(batch=1, runtime='Keras')),
-            pair(frame, 1, 'frames', 'median_ms', size | dict(detector='blazeface'), size | dict(detector='haar')),
+            pair(frame, 1, 'frames', 'median_ms', framed | dict(detector='blazeface'), framed | dict(detector='haar')),
             pair('cold start, from new process to first answer, s', 2, 'start', 'median_s', *cold),
             pair('memory, MB', 0, 'start', 'memory_mb', *cold),
             pair('installed size with dependencies, MB', 0, 'start', 'installed_mb', *cold)]

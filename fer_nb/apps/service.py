@@ -67,7 +67,7 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra='forbid')
     model: Optional[str] = Field(None, description="Name of a model; the first of /v1/models if left out.")
     min_face: Optional[float] = Field(None, gt=0, lt=1e6, description="Minimum face size, pixels; 1/50 of the "
-                                                                      "longer side if left out, and at least 24.")
+                                                                      "longer side, at least 24, if left out.")
     threshold: Optional[float] = Field(None, ge=0, le=1, description="Minimum confidence for an answer; "
                                        "the model's own if left out, 0 for no minimum.")
     align: bool = Field(True, description="Turn tilted faces upright before classification.")

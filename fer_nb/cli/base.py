@@ -37,8 +37,7 @@ SHAPE = "Shape of the drawn boxes: rectangle or circle."
 JSON = "Write the figures as JSON to this file, - for the terminal."
 PEOPLE = "Gallery of enrolled people to recognise, see `fer-nb people`; without it, nobody is recognised."
 
-MinFace = Annotated[Optional[int], typer.Option(help="Minimum face size, pixels; by default 1/50 of the picture's "
-                                                     "longer side, and at least 24.")]
+MinFace = Annotated[Optional[int], typer.Option(help="Minimum face size, pixels; default 1/50 of the picture or 24.")]
 MinScore = Annotated[Optional[float], typer.Option(help="Minimum score of the detector; its own by default.")]
 Crops = Annotated[bool, typer.Option('--crops', help="Each picture is a tight crop of one face: do not detect.")]
 Flip = Annotated[bool, typer.Option('--flip', help="Average with the mirrored face: slightly better, twice the time.")]

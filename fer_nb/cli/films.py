@@ -169,8 +169,10 @@ def _actions(recognizer, on, rules, dry, journal):
     if journal and recognizer.people:
         raise FerError("--journal is for rules without --people: the gallery keeps its own, to be able to forget.")
     if not found and (dry or journal): raise FerError("There are no rules: give them with --on or --rules.")
-    write = journal_file(journal) if journal and not dry else None
-    return Actions(found, recognizer.people, write, dry, _told) if found else None
+    if not found: return None
+    write = None if dry or recognizer.people else journal_file(journal := journal or Path('actions.jsonl'))
+    if write: stderr.print(f"Actions are recorded in {journal}", soft_wrap=True)
+    return Actions(found, recognizer.people, write, dry, _told)
 
 @app.command()
 def camera(
@@ -191,8 +193,8 @@ def camera(
                                          "the action is a command or an address. May be repeated."),
     rules:Optional[Path] = typer.Option(None, help="TOML file with rules."),
     dry_run:bool = typer.Option(False, '--dry-run', help="Do nothing: print what the rules would do."),
-    journal:Optional[Path] = typer.Option(None, help="File of JSON lines for the actions taken; with --people, the "
-                                                     "gallery keeps it."),
+    journal:Optional[Path] = typer.Option(None, help="File of JSON lines for the actions taken, by default "
+                                                     "actions.jsonl; with --people, the gallery keeps them."),
 ):
     "Read the faces in front of this machine's camera, live; with rules, act on them."
     from fer_nb.video.camera import watch

@@ -123,7 +123,7 @@ def forget(
     with Gallery(gallery) as file:
         names = [*(names or ()), *(o.name for o in file.people() if over and not o.consent.holds)]
         if not names and not over: raise FerError("Give the name of a person to forget, or --over.")
-        if names: file.forget(*names)
+        file.forget(*names)                           # rewrites the file, even for nobody
     stdout.print(f"Forgotten: {', '.join(names) or 'nobody'}", soft_wrap=True)
 
 # %% ../../nbs/cli/06d_people.ipynb #b985404d
@@ -145,7 +145,12 @@ def merge(
 ):
     "Add everybody from another file; of two consents, the later one counts."
     from fer_nb.inference.gallery import Gallery
-    with Gallery(gallery, create=True) as file: people, faces = file.merge(source)
+    new = not gallery.exists()
+    try:
+        with Gallery(gallery, create=True) as file: people, faces = file.merge(source)
+    except FerError:
+        if new: gallery.unlink(missing_ok=True)              # nobody was added: leave no new gallery
+        raise
     print(f"{count(people, 'person', 'people')}, {count(faces, 'new photo')} in {gallery}")
 
 @people_app.command()

@@ -122,7 +122,7 @@ def predict(
     threads:Optional[int] = typer.Option(None, help="Pictures read at the same time; by default one per core."),
 ):
     "Find the faces in pictures and predict what people would say about them."
-    from fer_nb.inference.batch import picture_files, read_pictures
+    from fer_nb.inference.batch import other_files, picture_files, read_pictures
     from fer_nb.inference.detectors import resolve
     from fer_nb.inference.recognize import EmotionRecognizer
     files = picture_files(images)
@@ -130,6 +130,7 @@ def predict(
     views = dict(flip=flip, five_crop=five_crop, threshold=threshold, align=align, people=people)
     recognizer = EmotionRecognizer(model, detector, min_face, min_score, **views)
     if not crops and detector == 'auto' and resolve()[0] == 'haar': stderr.print(_HAAR, soft_wrap=True)
+    if others := other_files(images): stderr.print(f"Other files, not read: {others}.", soft_wrap=True)
     results = read_pictures(files, recognizer, crops, out, shape, threads)
     results = _written(results, recognizer, json_, csv_)
     _report(progress(results, 'reading faces', len(files), hidden=len(files) < 3), len(files), (json_, csv_), out)

@@ -18,7 +18,7 @@ from threading import RLock
 import numpy as np
 
 from ..core import FerError, need, replacing
-from .person import Consent, Person, check_name, key_of
+from .person import Consent, Person, check_name, key_of, of_length_1
 
 # %% ../../nbs/inference/13_gallery.ipynb #6127bc3c
 _SCHEMA = """
@@ -39,7 +39,7 @@ _TROUBLES = (
     ('readonly|attempt to write', "{} cannot be written to: change its permissions, or copy it elsewhere."),
     ('unable to open', "{} cannot be opened: check the path and its permissions."),
     ('not a database', "{} is not a gallery, or is encrypted with another passphrase: see FER_NB_PASSPHRASE."),
-    ('malformed|corrupt|no such table|no such column', "{} is damaged, or of another version: use your backup."),
+    ('malformed|corrupt|decode|no such table|no such column', "{} is damaged, or of another version: use your backup."),
 )
 
 def _sentence(path, error):
@@ -49,13 +49,17 @@ def _sentence(path, error):
     return f"{path} cannot be used ({error}): check the disk, or use your backup."
 
 # %% ../../nbs/inference/13_gallery.ipynb #abbedc4b
+def _plain(path):
+    "Whether a file is an SQLite database that is not encrypted."
+    with open(path, 'rb') as f: return f.read(16) == _PLAIN
+
 def _connect(path, passphrase, create, wait):
     "(database library, open connection). Raises `FerError` if the path is not a gallery."
     there = path == ':memory:' or Path(path).is_file() and Path(path).stat().st_size > 0
     if not there and not create:
         raise FerError(f"There is no gallery {path}: fer-nb people add NAME PHOTO --gallery {path} creates one.")
     if there and path != ':memory:':
-        with open(path, 'rb') as f: plain = f.read(16) == _PLAIN
+        plain = _plain(path)
         if plain and passphrase: raise FerError(f"{path} is not encrypted: omit the passphrase.")
         if not plain and not passphrase:
             raise FerError(f"{path} is encrypted, or not a gallery: set FER_NB_PASSPHRASE to its passphrase.")
@@ -101,9 +105,11 @@ class Database:
 
     @contextmanager
     def _telling(self):
-        "Turns errors of the database into sentences; one thread at a time."
+        "Turns errors of the database, and of what is in it, into sentences; one thread at a time."
         try:
             with self._lock: yield
+        except FerError: raise
+        except (TypeError, ValueError, RecursionError): raise FerError(_sentence(self.path, 'malformed')) from None
         except self._library.Error as e: raise FerError(_sentence(self.path, e)) from None
 
     @contextmanager
@@ -143,8 +149,16 @@ def _changed(db):
     "Tell other programs that the gallery has changed."
     db.execute("INSERT INTO about VALUES ('version', '1') ON CONFLICT (key) DO UPDATE SET value = value + 1")
 
-def _put(db, person):
+def _same_size(db, path, person):
+    "Raises `FerError` if the person's embeddings are not as long as those in the gallery."
+    there = db.execute('SELECT length(embedding)/4 FROM faces LIMIT 1').fetchone()
+    if there and len(person.embeddings) and person.embeddings.shape[1] != there[0]:
+        raise FerError(f"The embeddings of {person.name} have {person.embeddings.shape[1]} numbers, and those in "
+                       f"{path} have {there[0]}: enrol {person.name} again with this gallery's network.")
+
+def _put(db, path, person):
     "Insert a person, or add new data to an existing one."
+    _same_size(db, path, person)
     db.execute('INSERT INTO people (key, name, by, at, until) VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET '
                'by = excluded.by, at = excluded.at, until = excluded.until WHERE excluded.at >= at',
                (key_of(person.name), person.name, *person.consent))
@@ -166,36 +180,44 @@ def _same_network(db, path, network):
 
 # %% ../../nbs/inference/13_gallery.ipynb #8ade82c0
 class _Read(Database):
+    def _keys(self, names):
+        "{key: name}. Raises `FerError` for an unknown name."
+        wanted = {key_of(check_name(o)): o for o in names}
+        there = {o for o, in self._rows('SELECT key FROM people')}
+        if missing := [o for k,o in wanted.items() if k not in there]:
+            raise FerError(f"{missing[0]} is not in {self.path}: fer-nb people list shows the names.")
+        return wanted
+
     def people(self,
         names=None, # Names of people; None for all
     ) -> list:      # `Person`s by name
         "The enrolled people. Raises `FerError` for an unknown name."
-        wanted = None if names is None else {key_of(check_name(o)): o for o in names}
-        kept = {}
+        wanted, kept = None if names is None else self._keys(names), {}
         rows = self._rows('SELECT p.key, p.name, p.by, p.at, p.until, f.embedding, f.added, f.pixels, f.photo '
                           'FROM people p LEFT JOIN faces f ON f.person = p.id ORDER BY p.key, f.id')
         for key,name,by,at,until,*face in rows:
             if wanted is not None and key not in wanted: continue
             one = kept.setdefault(key, (name, Consent(by, at, until), [], [], [], []))
             if face[0] is not None:
-                for values,o in zip(one[2:], (np.frombuffer(face[0], '<f4'), *face[1:])): values.append(o)
-        if names is not None and (missing := [o for k,o in wanted.items() if k not in kept]):
-            raise FerError(f"{missing[0]} is not in {self.path}: fer-nb people list shows the names.")
-        try: return [Person(n, c, np.array(e, np.float32), *rest) for n,c,e,*rest in kept.values()]
-        except ValueError: raise FerError(_sentence(self.path, 'malformed')) from None
+                with self._telling(): face[0] = np.frombuffer(face[0], '<f4')
+                for values,o in zip(one[2:], face): values.append(o)
+        with self._telling():
+            found = [Person(n, c, np.array(e, np.float32), *rest).checked() for n,c,e,*rest in kept.values()]
+            if len({o.embeddings.shape[1:] for o in found if len(o.embeddings)}) > 1: raise ValueError
+            return found
 
 # %% ../../nbs/inference/13_gallery.ipynb #8a107e7a
 class _Searched(_Read):
     def templates(self) -> tuple: # (names, float32 (N, size)) of people with valid consent
         "The mean embedding of each person, of length 1; in two large queries, because there may be many people."
         today = date.today().isoformat()
-        people = self._rows('SELECT id, name FROM people WHERE until = ? OR until >= ? ORDER BY key', '', today)
+        people = self._rows('SELECT id, name FROM people WHERE until = ? OR date(until) >= ? ORDER BY key', '', today)
         place = {o[0]: i for i,o in enumerate(people)}
         rows = [(place[o], e) for o,e in self._rows('SELECT person, embedding FROM faces') if o in place]
         if not rows: return [], np.zeros((0, 1), np.float32)
-        if len({len(e) for _,e in rows}) > 1: raise FerError(_sentence(self.path, 'malformed'))
         at = np.array([o for o,_ in rows])
-        vectors = np.frombuffer(b''.join(e for _,e in rows), '<f4').reshape(len(rows), -1)
+        with self._telling():
+            vectors = of_length_1(np.frombuffer(b''.join(e for _,e in rows), '<f4').reshape(len(rows), -1))
         sums = np.zeros((len(people), vectors.shape[1]), np.float32)
         np.add.at(sums, at, vectors)
         there = np.flatnonzero(np.bincount(at, minlength=len(people)))
@@ -220,22 +242,29 @@ class Enrolled(_Searched):
             raise FerError(f"There is no note that {name} consents: add who did and how, such as 'Alice, in writing'.")
         person = Person(name, consent or Consent(*known[0]), np.asarray(embeddings, np.float32), [_now()]*n,
                         pixels or [0.]*n, photos or [None]*n)
+        try: person.checked()
+        except (TypeError, ValueError):
+            raise FerError(f"The embeddings of {name} are not of length 1: give them as Embedder does.") from None
         with self._writing() as db:
             _same_network(db, self.path, network)
-            return _put(db, person)
+            return _put(db, self.path, person)
 
 # %% ../../nbs/inference/13_gallery.ipynb #25720547
 class Forgetful(Enrolled):
     "A gallery with a journal that can forget people."
     def forget(self,
-        *names, # Names of people
+        *names, # Names of people; none to only rewrite the file
     ):
         "Permanently delete people and all their data. Raises `FerError` and deletes nobody if a name is unknown."
-        keys = [(key_of(o.name),) for o in self.people(names)]
+        keys = [(o,) for o in self._keys(names)]              # also of somebody whose data is damaged
         with self._writing() as db:
             for table in 'people', 'actions': db.executemany(f'DELETE FROM {table} WHERE key = ?', keys)
             _changed(db)
-        with self._telling(): self._db.execute('VACUUM')
+        try:
+            with self._lock: self._db.execute('VACUUM')
+        except self._library.Error as e:
+            raise FerError(f"Forgotten: {', '.join(names) or 'nobody'}. But {self.path} could not be rewritten ({e}): "
+                           "free space on the disk, and finish with fer-nb people forget --over.") from None
 
     def record(self,
         entry:dict,       # Entry in plain types
@@ -249,7 +278,7 @@ class Forgetful(Enrolled):
 
     def journal(self) -> list:
         "The entries of the journal, oldest first."
-        return [json.loads(o) for o, in self._rows('SELECT entry FROM actions ORDER BY id')]
+        with self._telling(): return [json.loads(o) for o, in self._rows('SELECT entry FROM actions ORDER BY id')]
 
 # %% ../../nbs/inference/13_gallery.ipynb #cb83cd99
 _FORMAT = 'fer_nb gallery 1'
@@ -257,13 +286,14 @@ _FORMAT = 'fer_nb gallery 1'
 def _exported(path):
     "(network, `Person`s) of an exported file or a gallery."
     if Path(path).suffix.lower() != '.json':
-        with Gallery(path) as other: return other.network, other.people()
+        passphrase = '' if Path(path).is_file() and _plain(path) else None          # a plain one into an encrypted one
+        with Gallery(path, passphrase=passphrase) as other: return other.network, other.people()
     try:
         d = json.loads(Path(path).read_text(encoding='utf-8'))
         if d['format'] == _FORMAT: return d['network'], [Person.of(o) for o in d['people']]
     except OSError as e: raise FerError(f"{path} cannot be read: {e.strerror}.") from None
     except FerError as e: raise FerError(f"{path}: {e}") from None
-    except (ValueError, KeyError, TypeError): pass
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError): pass
     raise FerError(f"{path} is not an export of a gallery, or is damaged: export it again with fer-nb people export.")
 
 # %% ../../nbs/inference/13_gallery.ipynb #e8b7b8f0
@@ -289,6 +319,9 @@ class Gallery(Forgetful):
         "Add everybody from another file, or nobody if that fails."
         network, found = _exported(path)
         if not found: return 0, 0
+        if not isinstance(network, str):
+            raise FerError(f"{path} does not say which network made its embeddings: export it again with fer-nb people "
+                           "export.")
         with self._writing() as db:
             _same_network(db, self.path, network)
-            return len(found), sum([_put(db, o) for o in found])
+            return len(found), sum([_put(db, self.path, o) for o in found])

@@ -9,6 +9,7 @@ __all__ = ['MOST_PIXELS', 'what_is', 'picture_size', 'read_file', 'open_image', 
 import io
 import math
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from struct import error as StructError
 from struct import unpack_from
@@ -16,7 +17,7 @@ from struct import unpack_from
 import cv2
 import numpy as np
 
-from ..core import FerError, need
+from ..core import FerError, native_silence, need
 
 # %% ../../nbs/inference/00_image.ipynb #491a5d80
 _SIGNATURES = (
@@ -156,6 +157,7 @@ def _jxl(data):
     need('pillow_jxl', 'phone')                               # registers the format with Pillow
     from PIL import Image, ImageOps
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    if image.mode == 'I;16': return (np.asarray(image)//257).astype(np.uint8)     # convert() would clip it
     pixels = np.asarray(image.convert('RGBA' if 'A' in image.mode else 'RGB'))
     return cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
 
@@ -167,7 +169,7 @@ def _by_phone(data, kind, name):
     except FerError:
         raise FerError(f"{name} is in the format {kind}, which needs the extra phone: pip install 'fer_nb[phone]', or "
                        "convert it to JPEG.") from None
-    except (ValueError, RuntimeError, OSError, EOFError, SyntaxError):
+    except (ValueError, LookupError, TypeError, RuntimeError, OSError, EOFError, SyntaxError):
         raise FerError(f"{name} is a {kind} that breaks off or is damaged: copy or download it again.") from None
 
 def _turned(image, data):
@@ -196,12 +198,13 @@ def _decode(data, name):
     pixels = np.frombuffer(data, np.uint8)
     may_be_clear = kind in ('PNG', 'WebP', 'GIF', 'TIFF')
     how = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if kind == 'AVIF' else 0)
-    try:
-        image = cv2.imdecode(pixels, cv2.IMREAD_UNCHANGED if may_be_clear else how)
-        plain = kind == 'PNG' and b'eXIf' not in data and image is not None and image.dtype == np.uint8
-        if may_be_clear and image is not None and image.shape[2:] != (4,) and not plain:
-            image = cv2.imdecode(pixels, cv2.IMREAD_COLOR)    # no alpha: COLOR applies the EXIF orientation
-    except cv2.error: image = None
+    with native_silence() if kind in ('AVIF', 'TIFF') else nullcontext():     # OpenCV prints what is wrong with them
+        try:
+            image = cv2.imdecode(pixels, cv2.IMREAD_UNCHANGED if may_be_clear else how)
+            plain = kind == 'PNG' and b'eXIf' not in data and image is not None and image.dtype == np.uint8
+            if may_be_clear and image is not None and image.shape[2:] != (4,) and not plain:
+                image = cv2.imdecode(pixels, cv2.IMREAD_COLOR)    # no alpha: COLOR applies the EXIF orientation
+        except cv2.error: image = None
     if image is None:
         raise FerError(f"{name} cannot be decoded as a picture (it looks like {kind}): convert it to JPEG or PNG.")
     return _turned(_flatten(image), data) if kind == 'AVIF' else _flatten(image)

@@ -8,6 +8,7 @@ __all__ = ['LEAST', 'UNKNOWN', 'enrolment_face', 'Enrolled', 'People', 'as_peopl
 # %% ../../nbs/inference/14_people.ipynb #24f156c7
 import time
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,8 +68,8 @@ class _Known:
         self.refresh()
 
     def refresh(self) -> bool: # Whether it has changed
-        "Read the gallery again if it has changed."
-        self._looked, version = time.monotonic(), self.gallery.version
+        "Read the gallery again if it has changed, or a consent may have ended since: the day has."
+        self._looked, version = time.monotonic(), (self.gallery.version, date.today())
         if version == self._version: return False
         self._version, (self.names, self.templates) = version, self.gallery.templates()
         return True

@@ -92,6 +92,14 @@ def _classifier(model, threads):
     wants_loading = model is None or isinstance(model, (str, bytes)) or hasattr(model, '__fspath__')
     return load_model(model, threads=threads) if wants_loading else model
 
+def _points_of(box, image):
+    "(key points, roll) of a caller's box; (None, 0) if they are not numbers or lie outside the picture."
+    points, roll = getattr(box, 'points', None), getattr(box, 'roll', 0.)
+    if points is None: return None, roll if np.isfinite(roll) else 0.
+    middle, size = np.mean(points, 0), image.shape[1::-1]
+    good = np.isfinite((*middle, roll)).all() and (0 <= middle).all() and (middle <= size).all()
+    return (points, roll) if good else (None, 0.)
+
 def locate_faces(
     image:np.ndarray, # uint8 BGR (H, W, 3)
     boxes,            # (N, 4) x, y, width, height of known faces; None to detect them
@@ -105,7 +113,7 @@ def locate_faces(
         found = detect_faces(image, detector, **limits)
         return found, crop_faces(image, found, size, detector=detector, align=align)
     crops = crop_faces(image, boxes, size, align=align)
-    known = [(getattr(o, 'points', None), getattr(o, 'roll', 0.)) for o in boxes]
+    known = [_points_of(o, image) for o in boxes]
     return [Detection(*map(float, o[:4]), 1., *k) for o,k in zip(boxes, known)], crops
 
 def _fit(face, size):
@@ -123,6 +131,7 @@ def whole_crops(
     elif faces.ndim not in (3, 4):
         raise FerError(f"The crops have shape {faces.shape}: give (N, S, S), (N, S, S, 1) or a list of pictures.")
     found = [(0, 0, o.shape[1], o.shape[0], 1.) for o in faces]
+    if not all(o.size for o in faces): raise FerError(f"The crops have shape {np.shape(faces)}: one has no pixels.")
     crops = [_fit(o, size) for o in faces]
     return found, np.stack(crops) if crops else np.zeros((0, size, size), np.uint8)
 

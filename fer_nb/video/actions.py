@@ -99,7 +99,8 @@ def journal_file(
         try:
             with open(path, 'a', encoding='utf-8') as f:
                 if entry: f.write(json.dumps(entry, ensure_ascii=False) + '\n')
-        except OSError as e: raise FerError(f"The journal {path} cannot be written: {e.strerror}.") from None
+        except OSError as e:
+            raise FerError(f"The journal {path} cannot be written ({e.strerror}): name another file.") from None
     write()
     return write
 
@@ -111,15 +112,17 @@ class Actions:
     def __init__(self,
         rules,              # `Rule`s
         people=None,        # A `People`: rules may speak of the enrolled, and its gallery keeps the journal
-        journal=None,       # Without people: a function (entry, person), as `journal_file` gives it
+        journal=None,       # Without people: a function (entry, person), as `journal_file` gives it; unless `dry`
         dry:bool=False,     # Do nothing, write nothing; `told` gets what would have been done
         told=None,          # Called with each entry, when it is done
         seconds:float=10,   # For one action
     ):
         check_rules(rules, people and [o.name for o in people.gallery.people()])
+        if not (people or journal or dry):
+            raise FerError("The actions have no journal: give people or, say, journal_file('actions.jsonl').")
         self.secret = webhook_secret() if not dry and any(is_address(o.action) for o in rules) else ''
         self.watcher, self.dry, self.told, self.seconds = Watcher(rules), dry, told or (lambda entry: None), seconds
-        self.record = people.gallery.record if people else journal or (lambda entry, person: None)
+        self.record = people.gallery.record if people else journal
         self._due, self._thread = queue.Queue(_WAITING), threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 

@@ -58,8 +58,19 @@ def _term(text, labels, found):
         if not 0 <= float(number) <= 1: raise FerError(f"{text!r} compares a share with {number}: give 0 to 1.")
         found['shares'].append((name, sign, float(number)))
     elif label: found['answers'].append(label)
+    elif text.lower().startswith('not '): raise FerError(f"{text!r} has no meaning: say it by a share, as happy<0.2.")
     elif text.lower() == 'unknown': found['persons'].append('unknown')
     elif text.lower() != 'anyone': found['persons'].append(key_of(check_name(text)))
+
+def _can_be(answers, shares):
+    "Whether a face can have these answers and shares, which add up to 1."
+    low, high = {}, {}
+    for label,sign,n in shares:
+        side, pick, step = (low, max, 1e-9) if '>' in sign else (high, min, -1e-9)
+        n += 0 if '=' in sign else step
+        side[label] = pick(side.get(label, n), n)
+    fits = all(low.get(o, 0) <= high.get(o, 1) for o in {*low, *high})
+    return fits and max(low.values(), default=0) <= 1 and sum(low.values()) <= 1 + 1e-12 and len({*answers}) < 2
 
 def parse_condition(
     text:str,        # As `alice and happy>0.8 for 2s`
@@ -74,6 +85,8 @@ def parse_condition(
     if nobody and len(terms) > 1: raise FerError(f"The condition {text!r} is never true: nobody stands alone.")
     for o in () if nobody else terms: _term(o, labels, found)
     if len({*found['persons']}) > 1: raise FerError(f"The condition {text!r} is never true: one face is one person.")
+    if not _can_be(found['answers'], found['shares']):
+        raise FerError(f"The condition {text!r} is never true: its parts exclude each other.")
     told = {k: times[o] for k,o in (('hold', 'for'), ('every', 'every')) if o in times}
     return Condition(**{k: tuple(v) for k,v in found.items()}, nobody=nobody, **told)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = 'pip-audit==2.10.0', 'cyclonedx-bom==7.5.0'
+OWN = 'fer-nb', 'pip', 'setuptools'  # this project, and what an environment is made with
 
 
 def _said(words, **how):
@@ -38,15 +39,16 @@ def licence(component):
 
 def lock_problems(lock, installed):
     "Installed packages that differ from the lock or are missing there: [sentence]."
-    pinned = dict(re.findall(r'^([\w.-]+)==([^\s;\\]+)', Path(lock).read_text(), re.M))
-    all_pinned = {}
+    pinned = {}
     for name, version in re.findall(r'^([\w.-]+)==([^\s;\\]+)', Path(lock).read_text(), re.M):
-        all_pinned.setdefault(_canonical(name), set()).add(version)
+        pinned.setdefault(_canonical(name), set()).add(version)
     found = []
     for name, version in installed.items():
-        known = all_pinned.get(_canonical(name))
-        if known and version not in known:
-            found.append(f"{name} is {version}, the lock says {' or '.join(sorted(known))}")
+        known = pinned.get(_canonical(name))
+        if _canonical(name) in OWN or known and version in known:
+            continue
+        told = f"says {' or '.join(sorted(known))}" if known else 'lacks it'
+        found.append(f"{name} is {version}, the lock {told}")
     return found if pinned else ['the lock is empty']
 
 

@@ -12,7 +12,7 @@ const NOT = [
   "It predicts what people would say about a face, not what the person feels. An expression is not an inner state: people smile in fear and frown in thought.",
   "Do not use it to judge people. The European Union's AI Act (Article 5) forbids inferring emotions from faces at work and in schools, except for medical or safety reasons.",
   "It learned from pictures that were found on the web and labelled by strangers, who agreed with each other on about two faces in three. It does worse on rare expressions, in unusual light, on covered faces, and on people who are rare in those pictures.",
-  "It recognises only people who were enrolled with their consent: what is stored about a face is biometric data (GDPR, Article 9). Names given on this page are gone when it is closed. It is not a lock: a photo held up to the camera passes.",
+  "Recognition is off by default: it names only people who were enrolled with their consent, and infers nothing but the enrolled name. What is stored about a face is biometric data (GDPR, Article 9). The AI Act (Article 5) also forbids building face databases by scraping, and biometric categorisation that infers race, beliefs or sexual orientation. Names given on this page are gone when it is closed. It is not a lock: a photo held up to the camera passes.",
 ];
 
 function classTable(card) {

@@ -6,8 +6,9 @@ const SIGNATURES = [
 ];
 
 function brand(head) {
-  const main = head.slice(8, 12);
-  if (main === "avif" || main === "avis") return "AVIF";
+  const main = head.slice(8, 12), end = head.charCodeAt(2) ? 64 : Math.min(head.charCodeAt(3), 64);
+  const others = Array.from({ length: Math.max(0, Math.ceil((end - 16) / 4)) }, (_, i) => head.slice(16 + 4 * i, 20 + 4 * i));
+  if (main === "avif" || main === "avis" || (main.startsWith("mi") && others.includes("avif"))) return "AVIF";
   return /^(he|mi|ms)/.test(main) ? "HEIC" : "video";
 }
 
@@ -28,7 +29,8 @@ function flaw(bytes, kind, name) {
   const tail = () => String.fromCharCode(...bytes.subarray(-16384));
   if (!bytes.length) return `${name} is empty (0 bytes): save or download it again.`;
   if (NOT.includes(kind)) return `${name} is not a picture that can be read (it holds ${kind}): convert it to JPEG or PNG.`;
-  const open = (kind === "JPEG" && !tail().includes("\xff\xd9")) || (kind === "PNG" && !tail().includes("IEND"));
+  const open = (kind === "JPEG" && !tail().includes("\xff\xd9")) || (kind === "PNG" && !tail().includes("IEND"))
+    || (kind === "GIF" && !tail().slice(-16).includes(";"));
   return open ? `${name} is a ${kind} that breaks off before its end: copy or download it again.` : "";
 }
 

@@ -44,7 +44,9 @@ def _held(folder):
     files = (o for _,_,names in os.walk(folder) for o in names
              if not o.startswith('.') and not o.lower().endswith(SUFFIXES))
     kinds = Counter(os.path.splitext(o)[1].lower() or 'without a suffix' for o in files)
-    return ', '.join(f'{n} {kind}' for kind,n in kinds.most_common(4))
+    shown = kinds.most_common(6)
+    others = sum(kinds.values()) - sum(n for _,n in shown)
+    return ', '.join([*(f'{n} {kind}' for kind,n in shown), *([f'{others} others'] if others else [])])
 
 def files_of(
     argument, # A file, a folder or a pattern

@@ -93,12 +93,11 @@ def _classifier(model, threads):
     return load_model(model, threads=threads) if wants_loading else model
 
 def _points_of(box, image):
-    "(key points, roll) of a caller's box; (None, 0) if they are not numbers or lie outside the picture."
+    "(key points, roll) of a caller's box; points that are NaN or lie outside the picture are None, a NaN roll is 0."
     points, roll = getattr(box, 'points', None), getattr(box, 'roll', 0.)
-    if points is None: return None, roll if np.isfinite(roll) else 0.
-    middle, size = np.mean(points, 0), image.shape[1::-1]
-    good = np.isfinite((*middle, roll)).all() and (0 <= middle).all() and (middle <= size).all()
-    return (points, roll) if good else (None, 0.)
+    x, y = (np.nan, np.nan) if points is None else np.mean(points, 0)
+    inside = 0 <= x <= image.shape[1] and 0 <= y <= image.shape[0]
+    return points if inside else None, roll if np.isfinite(roll) else 0.
 
 def locate_faces(
     image:np.ndarray, # uint8 BGR (H, W, 3)

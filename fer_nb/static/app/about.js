@@ -62,7 +62,7 @@ function figures(card) {
   const copies = e.without_duplicates ? `; ${percent(e.without_duplicates.accuracy, 1)} without those that are also in its training set` : "";
   return [
     ...accuracies(card),
-    ["measured on", `${(e.n ?? 0).toLocaleString("en")} faces of the ${e.split} split, which also chose its training${copies}`],
+    ["measured on", `${(e.n ?? 0).toLocaleString("en")} faces of the ${e.split} split, which was also used to choose among training runs${copies}`],
     ["macro F1", percent(e.macro_f1, 1)],
     ["calibration error", e.calibration_error_scaled === undefined ? "not measured" : percent(e.calibration_error_scaled, 1)],
     ["time for one face", ms === null ? "not measured" : `${ms.toFixed(2)} ms on one core`],

@@ -8,7 +8,7 @@ const SPAN = 30; // seconds of the timeline
 const DASHES = [[], [7, 3], [2, 3], [10, 3, 2, 3], [4, 4], [12, 4], [1, 4]];
 
 const TROUBLE = {
-  insecure: "The camera works only over HTTPS or on http://localhost: open this page by one of them.",
+  insecure: "The camera works only over HTTPS or on http://localhost: open this page at such an address.",
   unsupported: "This browser gives web pages no access to a camera: try a current Chrome, Edge, Firefox or Safari.",
   NotAllowedError: "Access to the camera was denied: allow it with the icon beside the address, then press Start.",
   NotFoundError: "No camera was found: plug one in, then press Start.",

@@ -178,7 +178,7 @@ class PhotoCard {
     };
     return h("details.naming", {}, h("summary", {}, "Name this face"),
       h("form", { onsubmit: enrol }, name,
-        h("label.fine", {}, agreed, " This person agrees to be recognised on this page. The name and what is stored of the face stay in its memory and are gone when it is closed."),
+        h("label.fine", {}, agreed, " This person agrees to be recognised on this page. The name and the data of the face stay in the page's memory and are gone when you close it."),
         h("button.small", { type: "submit" }, "Recognise"), told));
   }
 

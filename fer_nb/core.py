@@ -45,7 +45,7 @@ def _sweep(path):
 
 def why_not_written(
     path, # The file that was to be written
-    error,# What was raised meanwhile; libraries have errors of their own for a full disk
+    error,# The exception; libraries have their own ones for a full disk
 ):
     "A sentence where the disk is full or the place is not ours to write to; None where the error has another cause."
     number = getattr(error, 'errno', None)
@@ -88,7 +88,7 @@ def make_folder(
 # %% ../nbs/00_core.ipynb #67146412
 def read_json(
     path,     # The file
-    remedy:str='delete it, or copy it again', # What to do where it is damaged
+    remedy:str='delete it, or copy it again', # Advice if it is damaged
     **needed, # Keys that must be there, with the type or types of their values
 ) -> dict:
     "The JSON object in a file. Raises `FerError` where it cannot be read, or lacks what is needed."

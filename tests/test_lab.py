@@ -42,6 +42,10 @@ display(curve)
 recipe = Recipe('lenet', epochs=5, batch=32, rate=3e-3, schedule='cosine', augment='light')
 run = train(recipe, faces, tempfile.mkdtemp() + '/run', verbose=0, callbacks=[curve.callback])
 """
+CAMERA = """
+from fer_nb.apps.widgets import CameraWidget
+CameraWidget()
+"""
 ERRORS = """
 import numpy as np
 from fer_nb.apps.lab import ErrorBrowser
@@ -97,10 +101,11 @@ def running(playwright, address, name):
 
 @pytest.fixture(scope='module')
 def lab(tmp_path_factory):
-    "A JupyterLab that serves one notebook with the three widgets; yields (address, folder)."
+    "A JupyterLab that serves one notebook with four widgets; yields (address, folder)."
     folder = tmp_path_factory.mktemp('lab')
-    notebook = nbformat.v4.new_notebook(metadata={'kernelspec': {'name': 'python3', 'display_name': 'python3'}},
-                                        cells=[nbformat.v4.new_code_cell(o.strip()) for o in (EXPLORER, CURVE, ERRORS)])
+    cells = [nbformat.v4.new_code_cell(o.strip()) for o in (EXPLORER, CURVE, ERRORS, CAMERA)]
+    kernel = {'name': 'python3', 'display_name': 'python3'}
+    notebook = nbformat.v4.new_notebook(metadata={'kernelspec': kernel}, cells=cells)
     nbformat.write(notebook, folder/'widgets.ipynb')
     with jupyterlab(folder) as address: yield address, folder
 
@@ -146,6 +151,14 @@ def test_a_cell_of_the_matrix_opens_its_faces(page):
     expect(page.locator(tiles)).to_have_count(40)
     expect(page.locator('button[aria-label="sad read as happy: 0"]')).to_be_disabled()
     page.screenshot(path=OUTPUT/'lab.png')
+
+
+def test_the_kernel_reads_the_camera(page):
+    "The engine in the browser is for visitors of a served page; a notebook has its kernel."
+    camera = page.locator('[data-place]')
+    expect(camera.get_by_role('button', name='Start')).to_be_visible(timeout=SLOW)
+    assert camera.get_attribute('data-place') == 'kernel'
+    assert not page.locator('select[aria-label="Where frames are read"]').is_visible()
 
 
 def test_no_pixel_is_saved_with_the_notebook(page, lab):

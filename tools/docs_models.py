@@ -39,7 +39,7 @@ def heatmap(figures, labels, truth):
 def per_class(figures):
     rows = [(k, f"{o['support']:,}", percent(o['precision']), percent(o['recall']), interval(o.get('recall_ci')),
              percent(o['f1']), interval(o.get('f1_ci'))) for k,o in figures['per_class'].items()]
-    return table(('class', 'faces', 'precision', 'recall', '95 %', 'F1', '95 %'), rows)
+    return table(('class', 'faces', 'precision', 'recall', '95%', 'F1', '95%'), rows)
 
 
 def ruler_rows(card):
@@ -71,7 +71,7 @@ def answers(card):
     rows = [(words, percent(o['share']), interval(o['share_ci']), percent(o.get('accuracy')), percent(o['divided']))
             for k,words in ANSWERS.items() for o in [card['answers'][k]]]
     return ('## Clear, mixed and uncertain answers\n\n' + table(
-        ('answer', 'of all faces, %', '95 %', 'right, %', 'people were divided, %'), rows) + '\n\n'
+        ('answer', 'of all faces, %', '95%', 'right, %', 'people were divided, %'), rows) + '\n\n'
         f"The threshold is {card['answers']['threshold']:.2f}. [How such an answer is "
         "made](../explain/calibration.md).\n")
 
@@ -96,8 +96,8 @@ def card_page(card, folder='models'):
     parts = [f"# {card.name}", f"> {card['description']}"]
     if card.name == DEFAULT: parts.append("This is the default: `EmotionRecognizer()` loads it.")
     parts += ['## Figures', "On PublicTest, a single crop for each face. Every figure is in percent except the "
-              "distance; intervals are 95 %.",
-              table(('measured against', 'faces', 'accuracy', '95 %', 'macro F1', '95 %', 'distance',
+              "distance; intervals are 95%.",
+              table(('measured against', 'faces', 'accuracy', '95%', 'macro F1', '95%', 'distance',
                      'calibration error'), ruler_rows(card)),
               f"```sh\nfer-nb evaluate --model {card.name} --data fer2013.zip --votes votes.csv --split public\n```"]
     truths = dict(votes='majority', votes8='majority', label='label')
@@ -121,7 +121,7 @@ def two_rulers():
     "Each model by both rulers, as a narrow table."
     rows = [(f'[{c.name}](../models/{c.name}.md)', *(o for name in ('votes', 'label') for r in [c.ruler(name) or {}]
              for o in (percent(r.get('accuracy')), interval(r.get('accuracy_ci'))))) for c in list_models()]
-    return table(('model', 'majority, %', '95 %', 'label, %', '95 %'), rows)
+    return table(('model', 'majority, %', '95%', 'label, %', '95%'), rows)
 
 
 def models_overview():

@@ -9,6 +9,7 @@ __all__ = ['page_script', 'page_style', 'emotions_of', 'shown_card', 'model_choi
 from ..core import static_file
 from ..emotions import colour_of
 from ..inference.answers import initials
+from ..inference.upright import LEVEL
 from ..inference.zoo import list_models
 
 # %% ../../nbs/apps/00_page.ipynb #58980dbd
@@ -20,7 +21,7 @@ def _static(name):
 
 def page_script() -> str:
     "The JavaScript of all views, as one module."
-    return '\n'.join(_static(f'{o}.js') for o in _SCRIPTS)
+    return '\n'.join([f'const LEVEL = {list(LEVEL)};', *(_static(f'{o}.js') for o in _SCRIPTS)])
 
 def page_style() -> str:
     "The CSS of all views."

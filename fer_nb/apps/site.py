@@ -22,11 +22,13 @@ from pathlib import Path
 from ..core import FerError, make_folder, static_file
 from ..inference import weights
 from ..inference.answers import PEOPLE, rule_of
-from ..inference.detect import WINDOW
+from ..inference.boxes import merge
+from ..inference.detect import SMALLEST, UPRIGHT
 from ..inference.detectors import DETECTORS, SEARCH
 from ..inference.quality import limits_of, load_views
+from ..inference.upright import LEVEL
 from ..inference.zoo import list_models, load_model
-from ..video.track import FaceStream, FaceTracker
+from ..video.track import GLIDE, QUICK, FaceStream, FaceTracker
 from .page import emotions_of, model_choices, page_script, page_style, shown_card
 
 # %% ../../nbs/apps/03a_site.ipynb #435e2017
@@ -48,10 +50,12 @@ def engine_settings(
     "The numbers for detecting, classifying and tracking faces in the worker, the same as in Python."
     face, views = DETECTORS['blazeface'], load_views().card
     detector = dict(sha256=weights.WEIGHTS['blazeface'].sha256, framing=face.framing, min_score=face.min_score,
-                    search=SEARCH._asdict(), window=WINDOW)
+                    search=SEARCH._asdict(), smallest=SMALLEST._asdict(), merge=_defaults(merge),
+                    upright=UPRIGHT._asdict() | dict(level=LEVEL))
     models = {c.name: _network(c) | dict(rule=rule_of(c)._asdict()) for c in cards}
+    tracker = _defaults(FaceTracker) | _defaults(FaceStream) | dict(glide=GLIDE, quick=QUICK, least=SMALLEST.frame)
     return dict(runtime=runtime, detector=detector, views=_network(views), limits=limits_of(views)._asdict(),
-                tracker=_defaults(FaceTracker) | _defaults(FaceStream), people=PEOPLE, models=models)
+                tracker=tracker, people=PEOPLE, models=models)
 
 # %% ../../nbs/apps/03a_site.ipynb #06f69936
 _SOURCE = static_file('site')
@@ -115,11 +119,10 @@ def _scripts(out, modules):
 
 def _notices(out, modules):
     "Write the origin and the licence of each part."
-    (out/'licences').mkdir()
-    shutil.copy(_SOURCE/'licences/Apache-2.0.txt', out/'licences')
+    shutil.copytree(_SOURCE/'licences', out/'licences')
     face = weights.WEIGHTS['blazeface']
     npm = f"npm: @litertjs/core {_version('@litertjs/core')} and @litertjs/wasm-utils"
-    parts = [('runtime-*/, parts of worker.js', f"LiteRT.js, by Google ({npm})"),
+    parts = [('runtime-*/, parts of worker.js', f"LiteRT.js, by Google ({npm}); what it contains: LiteRT.txt"),
              ('models/detector.tflite', f'{face.about}; from {face.path} in {face.package} {face.version}'),
              ('everything else', 'fer_nb; sample.jpg is a photo by NASA, in the public domain')]
     lines = [f'{files}\n    {what}. Apache-2.0, see Apache-2.0.txt.\n' for files,what in parts]

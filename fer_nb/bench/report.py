@@ -32,7 +32,7 @@ class Section(NamedTuple):
     about:str        # Description
 
 SECTIONS = {
-    'accuracy': Section(cases.accuracy, "Accuracy, 95 % interval, macro F1 and calibration, each face once"),
+    'accuracy': Section(cases.accuracy, "Accuracy, 95% interval, macro F1 and calibration, each face once"),
     'robust': Section(robust.robust, "Accuracy and points lost under eleven defects at three strengths"),
     'latency': Section(cases.latency, "From a crop's pixels to its probabilities, one thread"),
     'frames': Section(cases.frames, "From a BGR frame of 640 x 480 to labelled faces, one thread"),
@@ -155,7 +155,7 @@ _SHARES = 'accuracy', 'low', 'high', 'agreement', 'macro_f1', 'calibration_error
 
 def _cell(key, value):
     if value is None: return ''
-    if key in _SHARES: return f'{100*value:.1f} %'
+    if key in _SHARES: return f'{100*value:.1f}%'
     if isinstance(value, float): return f'{value:,.0f}' if value >= 100 else f'{value:.3g}'
     return f'{value:,}' if isinstance(value, int) else str(value)
 

@@ -103,7 +103,7 @@ def robust_table(
                  ('same', "Faces with the same answer as undamaged, %")
     half = 50*max(o['high'] - o['low'] for o in rows)
     return (f"Accuracy by {ruler} on {one['faces']:,} faces, % (points compared with the undamaged faces); "
-            f"95 % intervals of at most ±{half:.1f}:\n\n{_defect_table(columns, lost)}\n\n"
+            f"95% intervals of at most ±{half:.1f}:\n\n{_defect_table(columns, lost)}\n\n"
             f"{about}:\n\n{_defect_table(columns, lambda o: f'{100*o[key]:.1f}')}")
 
 # %% ../../nbs/bench/03_robust.ipynb #52f29063

@@ -24,7 +24,7 @@ from . import options as opt
 def _number(value, form): return '-' if value is None else format(value, form)
 
 def _share(figures):
-    "An accuracy in per cent, with half of its 95 % interval."
+    "An accuracy in per cent, with half of its 95% interval."
     if not figures: return '-'
     low, high = figures['accuracy_ci']
     return f"{100*figures['accuracy']:.1f} ±{50*(high - low):.1f}"
@@ -58,7 +58,7 @@ def models(
     for c in cards: table.add_row(*_card_row(c, c.name == DEFAULT))
     base.stdout.print(table)
     base.stdout.print(
-        "PublicTest, one crop for each face, in %, ± half of the 95 % interval. majority: agrees with most of ten "
+        "PublicTest, one crop for each face, in %, ± half of the 95% interval. majority: agrees with most of ten "
         "people; distance: share of people whose answer differs from the prediction, from 0 to 1; label: agrees with "
         "FER-2013's label. ms: one face, one thread, on the machine that wrote the card. * the default.",
         soft_wrap=True)

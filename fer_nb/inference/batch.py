@@ -95,7 +95,7 @@ class PictureFaces:
     "One picture and its faces, or the sentence that says why it could not be read."
     path:Path          # The path as given, or as found in a folder
     faces:list = ()    # `Face`s, highest score first
-    error:str = None   # What is wrong with the file; None if it could be read
+    error:str = None   # Why the file could not be read; None if it could
     min_face:float = None  # The minimum face size used, pixels; None if nothing was detected
 
     def to_dict(self):

@@ -92,10 +92,14 @@ class Search(NamedTuple):
     "How BlazeFace searches a picture. A pass has a window size, in faces, and may be mirrored."
     seen:int = 7                    # It detects faces down to this fraction of a frame of 128 pixels
     shown:int = 24                  # The size of the smallest face in a block, pixels
+    enlarged:float = 1.5            # Maximum enlargement of a picture: further, it would show no more detail
     block:int = 640                 # Longest side of a block, pixels
     overlap:int = 64                # How far neighbours overlap, pixels
     floor:float = .3                # Minimum score of a single pass
     sure:float = .75                # A candidate with this score needs fewer passes
+    large:int = 5                   # Divisor of the long side: from this size on, the first pass places a face well
+    same:float = .3                 # Minimum overlap of a box in a further pass with the candidate
+    known:float = .4                # Minimum overlap of a candidate with a face of the frame before
     looks:tuple = ((3, False), (2, False), (2, True), (3, True))
     near:tuple = ((2, False),)      # The looks at a candidate that is sure, or where a face was in the frame before
 
@@ -127,7 +131,7 @@ def _padded(image, height, width):
 
 def _closer(image, floor, min_face):
     "(N, 13) candidates for faces of `min_face` pixels or more, from all blocks of `image`."
-    small, back = _scaled(image, SEARCH.shown/min_face, 1.5)    # enlarging further would show no more detail
+    small, back = _scaled(image, SEARCH.shown/min_face, SEARCH.enlarged)
     (h, w), corners = blocks(*small.shape[:2])
     found = [placed(_look(_padded(small[y:y+h,x:x+w], h, w), floor), (x, y), back) for x,y in corners]
     if len(corners) > 1:
@@ -139,7 +143,7 @@ def _closer(image, floor, min_face):
 def _candidates(image, floor, min_face):
     "(N, 13) BlazeFace's candidates after the first pass; bool (N,): high score and large, so the box is accurate."
     found, long = _blazeface_pass(image, floor), max(image.shape[:2])
-    large = found[:,2:4].min(1) >= long/5
+    large = found[:,2:4].min(1) >= long/SEARCH.large
     found[(found[:,4] >= SEARCH.sure) & large,4] += 1                      # so that they win, whatever a block says
     if long > round(min_face*SEARCH.seen): found = np.concatenate([found, _closer(image, floor, min_face)])
     found = merge(found, within=2)
@@ -165,7 +169,7 @@ def _look_again(image, box, min_score, looks=SEARCH.looks):
         window, corner = _window(image, box, grow)
         seen = _blazeface_pass(window[:,::-1] if mirrored else window, min(SEARCH.floor, min_score))
         seen = placed(mirror(seen, len(window)) if mirrored else seen, corner)
-        seen = seen[overlap(box, seen)[0] > .3]
+        seen = seen[overlap(box, seen)[0] > SEARCH.same]
         if not len(seen): return None
         rows.append(seen[0])
     mean = np.mean(rows, 0)
@@ -175,7 +179,7 @@ def _blazeface(image, min_score, min_face, file=None, known=()):
     "(N, 13) faces in `image` by BlazeFace: four more passes for each candidate, one or none if its score is high."
     known, faces = np.array(known, float).reshape(-1, 4), []
     for row,plain in zip(*_candidates(image, min(SEARCH.floor, min_score), min_face)):
-        near = row[4] >= max(SEARCH.sure, min_score) or (overlap(row, known)[0] > .4).any()
+        near = row[4] >= max(SEARCH.sure, min_score) or (overlap(row, known)[0] > SEARCH.known).any()
         looks = SEARCH.near if near else SEARCH.looks
         faces.append(row if plain and row[4] >= min_score else _look_again(image, row, min_score, looks))
     return np.array([o for o in faces if o is not None]).reshape(-1, 13)

@@ -76,15 +76,15 @@ class Embedder:
     def __call__(self,
         faces, # uint8 BGR (N, 112, 112, 3), aligned
     ) -> np.ndarray: # float32 (N, size), each of length 1
+        if self._network is None: self._load()
         rows = [self._network.feature(np.ascontiguousarray(o)).ravel() for o in faces]
         rows = np.array(rows, np.float32).reshape(-1, self.size)
         return rows/np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
 
     def copy(self):
-        "A copy for another thread."
+        "A copy for another thread. It loads its network when it is first used."
         twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__)
-        twin._load()
+        twin.__dict__.update(self.__dict__, _network=None)
         return twin
 
 # %% ../../nbs/inference/11_embed.ipynb #e394f57f

@@ -291,7 +291,8 @@ def _exported(path):
     try:
         d = json.loads(Path(path).read_text(encoding='utf-8'))
         if d['format'] == _FORMAT: return d['network'], [Person.of(o) for o in d['people']]
-    except OSError as e: raise FerError(f"{path} cannot be read: {e.strerror}.") from None
+    except OSError as e:
+        raise FerError(f"{path} cannot be read ({e.strerror}): give a gallery, or an export of one.") from None
     except FerError as e: raise FerError(f"{path}: {e}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError): pass
     raise FerError(f"{path} is not an export of a gallery, or is damaged: export it again with fer-nb people export.")

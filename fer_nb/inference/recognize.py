@@ -30,7 +30,7 @@ class Face:
     box:tuple                 # x, y, width, height in pixels; x and y may lie outside the picture
     score:float               # Score of the detector, 0 to 1; 1 for the caller's own boxes and crops
     probabilities:np.ndarray  # float32 (classes,): shares of people, in the order of `labels`, sum 1
-    labels:tuple              # The model's labels
+    labels:tuple              # Labels of the model
     rule:Rule = Rule()        # How the shares become an answer
     landmarks:tuple = None    # (x, y) of both eyes, nose and mouth, in pixels; None if unknown
     roll:float = 0.           # Rotation of the head, degrees clockwise; the box is rotated about its centre

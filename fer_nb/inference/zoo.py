@@ -135,9 +135,9 @@ def list_models(
 def models_table(
     cards, # `Card`s, as `list_models` returns them
 ) -> str:
-    """The cards as a Markdown table: agreement with the majority and with the label, each with its 95 % interval,
+    """The cards as a Markdown table: agreement with the majority and with the label, each with its 95% interval,
     macro F1 (against the label if there is no majority), distance to the votes, size, cost."""
-    columns = ('model', 'majority', '95 %', 'macro F1', 'distance', 'label', '95 %', 'parameters', 'multiply-adds',
+    columns = ('model', 'majority', '95%', 'macro F1', 'distance', 'label', '95%', 'parameters', 'multiply-adds',
                'precision', 'kB', 'ms')
     lines = [f"| {' | '.join(columns)} |", '|---' + '|--:'*8 + '|---|--:|--:|']
     percent = lambda v: '' if v is None else f'{v:.1%}'

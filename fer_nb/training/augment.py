@@ -49,7 +49,7 @@ def _light(x, rng, amount):
 
 # %% ../../nbs/training/06_augment.ipynb #f508c1b2
 def _erase(x, rng, probability):
-    "A rectangle of noise over 2 to 20 % of some of the images, in place."
+    "A rectangle of noise over 2 to 20% of some of the images, in place."
     n, size = x.shape[:2]
     area = rng.uniform(.02, .2, n)*size*size
     ratio = np.exp(rng.uniform(-1, 1, n))
@@ -100,7 +100,7 @@ class Augment:
     shift:float = 0.     # Maximum shift along each axis, as a fraction of the side
     flip:bool = False    # Mirror left and right, half of the time
     light:float = 0.     # Contrast varies in 1 +- this, brightness in +- this times 128
-    erase:float = 0.     # Probability of erasing a rectangle of 2 to 20 % of the area
+    erase:float = 0.     # Probability of erasing a rectangle of 2 to 20% of the area
     mixup:float = 0.     # The alpha of Beta(alpha, alpha); 0.2 is common
     spoil:float = 0.     # Probability of each of blur, low resolution, gamma, noise and JPEG
     hide:float = 0.      # Probability of a covered mouth or covered eyes

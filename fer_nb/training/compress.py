@@ -132,7 +132,7 @@ def compression_markdown(
     rows, # Rows from `compression_table`
 ) -> str:
     "The rows as a Markdown table."
-    lines = ['| network | precision | zeros | kB | gzipped | accuracy | 95 % | ms |',
+    lines = ['| network | precision | zeros | kB | gzipped | accuracy | 95% | ms |',
              '|---|---|--:|--:|--:|--:|--:|--:|']
     for r in rows:
         low, high = (100*o for o in r['accuracy_ci'])

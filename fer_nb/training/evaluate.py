@@ -36,11 +36,11 @@ class Report:
     "The results of `evaluate`."
     n:int                        # Number of faces
     accuracy:float               # Share of right answers
-    accuracy_ci:tuple            # Its 95 % interval (Wilson)
+    accuracy_ci:tuple            # Its 95% interval (Wilson)
     macro_f1:float               # Mean F1 of the classes that have faces
-    macro_f1_ci:tuple            # 95 % (bootstrap)
+    macro_f1_ci:tuple            # 95% (bootstrap)
     mean_class_accuracy:float    # Mean recall of the classes that have faces
-    mean_class_accuracy_ci:tuple # 95 % (bootstrap)
+    mean_class_accuracy_ci:tuple # 95% (bootstrap)
     per_class:dict               # {label: {precision, recall, f1, support, and intervals}}; NaN without faces
     confusion:np.ndarray         # int (classes, classes): true classes as rows, answers as columns
     calibration_error:float      # Expected calibration error, fifteen bins
@@ -48,12 +48,12 @@ class Report:
     without_duplicates:dict = None # {n, accuracy, accuracy_ci} without the faces that are also in Training
     split:str = ''               # Name of the split
     model:str = ''               # Name of the model
-    calibration_error_ci:tuple = None # 95 % (bootstrap)
+    calibration_error_ci:tuple = None # 95% (bootstrap)
     raw_calibration:tuple = None # Calibration error and interval before temperature scaling, if known
     uncertain:dict = None        # Threshold with its coverage and accuracy; see `fer_nb.training.metrics.selective`
     ruler:str = 'label'          # The ground truth, one of `fer_nb.inference.zoo.RULERS`
     distance:float = None        # Mean total variation distance to the votes
-    distance_ci:tuple = None     # 95 % (bootstrap)
+    distance_ci:tuple = None     # 95% (bootstrap)
     answers:dict = None          # Figures on clear and mixed answers, from `fer_nb.training.metrics.answer_figures`
     others:tuple = ()            # `Report`s on the same answers by other rulers
 
@@ -172,7 +172,7 @@ def _rows(r):
 # %% ../../nbs/training/13_evaluate.ipynb #5ce472f4
 def _ruler_rows(reports):
     "A Markdown table with a row for each ruler."
-    lines = ['| ruler | faces | accuracy | 95 % | macro F1 | 95 % | distance | 95 % |', '|---' + '|--:'*7 + '|']
+    lines = ['| ruler | faces | accuracy | 95% | macro F1 | 95% | distance | 95% |', '|---' + '|--:'*7 + '|']
     for r in reports:
         cells = (RULERS[r.ruler], f'{r.n:,}', _percent(r.accuracy), _interval(r.accuracy_ci), _percent(r.macro_f1),
                  _interval(r.macro_f1_ci), _percent(r.distance), _interval(r.distance_ci))
@@ -181,10 +181,10 @@ def _ruler_rows(reports):
 
 def _table(r):
     "The report as Markdown tables: the figures with their intervals, the rulers, and the classes."
-    lines = [f"| {r.title or 'all'}, {r.n:,} faces | % | 95 % interval |", '|---|--:|--:|']
+    lines = [f"| {r.title or 'all'}, {r.n:,} faces | % | 95% interval |", '|---|--:|--:|']
     lines += [f'| {name} | {_percent(v)} | {_interval(ci)} |' for name,v,ci in _rows(r)]
     if r.others: lines += ['', *_ruler_rows((r, *r.others))]
-    lines += ['', '| class | precision | 95 % | recall | 95 % | F1 | 95 % | faces |', '|---' + '|--:'*7 + '|']
+    lines += ['', '| class | precision | 95% | recall | 95% | F1 | 95% | faces |', '|---' + '|--:'*7 + '|']
     for k,c in r.per_class.items():
         figures = (f"{_percent(c[o])} | {_interval(c[f'{o}_ci'])}" for o in ('precision', 'recall', 'f1'))
         lines.append(f"| {k} | {' | '.join(figures)} | {c['support']:,} |")
@@ -200,7 +200,7 @@ def compare(
     names = reports[0].names
     if any(r.names != names for r in reports):
         raise FerError("The reports are about different classes: compare those of one set of labels.")
-    head = ('model', 'split', 'faces', 'accuracy', '95 %', 'macro F1', '95 %', 'class mean', 'ECE', *names)
+    head = ('model', 'split', 'faces', 'accuracy', '95%', 'macro F1', '95%', 'class mean', 'ECE', *names)
     lines = [f"| {' | '.join(head)} |", '|---|---|' + '--:|'*(len(head) - 2)]
     for r in reports:
         cells = [r.model, r.split, f'{r.n:,}', _percent(r.accuracy), _interval(r.accuracy_ci), _percent(r.macro_f1),

@@ -51,7 +51,7 @@ class Faces(_Splits):
     source:np.ndarray       # str (N,): the file or row of each face
     names:tuple = EMOTIONS  # The labels' names in order
     origin:str = ''         # The layout that was recognised, and the path
-    notes:tuple = ()        # What was left out, and why
+    notes:tuple = ()        # Sentences about faces that were left out
     soft:np.ndarray = None  # float32 (N, classes): label distributions, if people voted
     counted:np.ndarray = None # bool (N,): whether the label counts in an accuracy; None if all do
     votes:np.ndarray = None # int (N, 10): the votes themselves, see `fer_nb.training.votes`

@@ -106,7 +106,7 @@ def _onnx(path):
 
 # %% ../../nbs/training/16_formats.ipynb #45314a15
 def load_model(
-    path, # As given to `save_model`
+    path, # The path given to `save_model`
 ):        # A Keras model (for ONNX: a function) from float32 0-255 (N, S, S, 1) to probabilities, with `labels`
     "Load a network and check that it gives the same answers as when saved. Raises `FerError` if not."
     path = Path(path)

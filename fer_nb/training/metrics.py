@@ -44,7 +44,7 @@ def check_rows(p):
 def wilson(
     right:int,     # Number of right answers
     n:int,         # Number of all answers
-    z:float=1.959964, # Quantile of the normal distribution; the default gives 95 %
+    z:float=1.959964, # Quantile of the normal distribution; the default gives 95%
 ) -> tuple:        # (low, high)
     "Wilson's score interval for a proportion."
     if not 0 <= right <= n or n < 1: raise FerError(f"{right} right of {n}: there is no such share.")
@@ -68,13 +68,13 @@ def class_mean(values):
     return divide(np.nansum(values, -1), (~np.isnan(values)).sum(-1))
 
 def _spread(values):
-    "Percentile 95 % intervals (K, 2) of resampled values (resamples, K); NaN for a class that never occurs."
+    "Percentile 95% intervals (K, 2) of resampled values (resamples, K); NaN for a class that never occurs."
     spread, there = np.full((2, values.shape[1]), np.nan), ~np.isnan(values).all(0)
     spread[:, there] = np.nanpercentile(values[:, there], (2.5, 97.5), 0)
     return spread.T
 
 def bootstrap(confusion, resamples, seed):
-    "Percentile 95 % intervals of macro F1, of the mean class accuracy, and of each class's F1 (K, 2)."
+    "Percentile 95% intervals of macro F1, of the mean class accuracy, and of each class's F1 (K, 2)."
     n, k = int(confusion.sum()), len(confusion)
     drawn = np.random.default_rng(seed).multinomial(n, confusion.ravel()/n, resamples).reshape(-1, k, k)
     _, recall, f1 = class_scores(drawn)
@@ -97,7 +97,7 @@ def mean_distance(
     resamples:int=2000, # Number of bootstrap samples
     seed:int=0,         # Seed of the bootstrap
 ) -> tuple:             # Mean, (low, high)
-    "Mean total variation distance between probabilities and votes, with its 95 % interval."
+    "Mean total variation distance between probabilities and votes, with its 95% interval."
     p, votes = np.asarray(probabilities, np.float64), np.asarray(votes, np.float64)
     if p.shape != votes.shape: raise FerError(f"The votes have shape {votes.shape}, the probabilities {p.shape}.")
     check_rows(p)
@@ -137,7 +137,7 @@ def calibration_interval(
     resamples:int=2000, # Number of bootstrap samples
     seed:int=0,         # Seed of the bootstrap
 ) -> tuple:             # (low, high)
-    "95 % interval of `calibration_error`, by the basic bootstrap."
+    "95% interval of `calibration_error`, by the basic bootstrap."
     p, y = check_answers(probabilities, labels)
     confidence, right = p.max(1), p.argmax(1) == y
     gaps = np.zeros((len(y), bins))
@@ -228,7 +228,7 @@ def selective(
     probabilities,   # (N, classes)
     labels,          # (N,)
     threshold:float, # Faces with less confidence get no answer
-) -> dict:           # threshold, coverage, accuracy of the remaining answers, both with their 95 % intervals
+) -> dict:           # threshold, coverage, accuracy of the remaining answers, both with their 95% intervals
     "How many faces get an answer, and how many of these answers are right; the accuracy is None if there are none."
     p, y = check_answers(probabilities, labels)
     sure = p.max(1) >= threshold

@@ -165,7 +165,7 @@ def plot_history(
                     marker='.' if len(h['loss']) < 15 else '')
         value = scale*h['val_' + key][best]
         ax.axvline(epochs[best], color='#D55E00', linestyle=':', linewidth=1.2)
-        shown = f'{value:.1f} %' if scale > 1 else f'{value:.3f}'
+        shown = f'{value:.1f}%' if scale > 1 else f'{value:.3f}'
         ax.plot(epochs[best], value, 'o', color='#D55E00', label=f'kept: epoch {epochs[best]:.0f}, {shown}')
         ax.set(xlabel='epoch', ylabel=key + (' (%)' if scale > 1 else ''))
         ax.legend(framealpha=1, edgecolor='none', fontsize=9)
@@ -195,7 +195,7 @@ def plot_without(
             ax.annotate(f'{100*v:.1f}', (100*ci[1], i + shift), (5, 0), textcoords='offset points', va='center',
                         fontsize=9, color=colour)
     ax.set_yticks(range(len(reports)), [r.model or r.split or 'model' for r in reports])
-    ax.set(xlabel='accuracy (%), with its 95 % interval', ylim=(len(reports) - .5, -.5))
+    ax.set(xlabel='accuracy (%), with its 95% interval', ylim=(len(reports) - .5, -.5))
     ax.margins(x=.12)
     ax.grid(axis='x', alpha=.25)
     ax.spines[['top', 'right', 'left']].set_visible(False)
@@ -208,7 +208,7 @@ def plot_without(
 def plot_rulers(
     report, # A `Report` with `others`
 ):
-    "Accuracy by each ruler, with its 95 % interval."
+    "Accuracy by each ruler, with its 95% interval."
     if not report.others:
         raise FerError("The report has one ruler only: measure on faces with votes (fer-nb evaluate --votes).")
     plt, reports = need('matplotlib.pyplot', 'train'), (report, *report.others)
@@ -219,7 +219,7 @@ def plot_rulers(
                     color='#0072B2' if r.ruler == report.ruler else '#555')
         ax.annotate(f'{100*r.accuracy:.1f}', (100*high, i), (5, 0), textcoords='offset points', va='center', fontsize=9)
     ax.set_yticks(range(len(reports)), [f'{RULERS[r.ruler]}\n({r.n:,} faces)' for r in reports], fontsize=9)
-    ax.set(xlabel='accuracy (%), with its 95 % interval', ylim=(len(reports) - .5, -.5))
+    ax.set(xlabel='accuracy (%), with its 95% interval', ylim=(len(reports) - .5, -.5))
     ax.margins(x=.15)
     ax.grid(axis='x', alpha=.25)
     ax.spines[['top', 'right', 'left']].set_visible(False)

@@ -81,7 +81,7 @@ def train(
     distillation=None,  # Teachers to learn from, too: a `fer_nb.training.distill.Distillation`
     start=None,         # Keras model to train instead of a new one; its trainable layers learn
     begin=None,         # Keras model whose matching weights the new one inherits, see `inherit`
-    origin=None,        # What to record about that model, a dict of plain types
+    origin=None,        # Details of that model for the record, a dict of plain types
 ) -> Run:
     "Train or resume, up to the last epoch or early stopping. Raises `FerError` if `folder` holds another run."
     folder, learn, check = Path(folder), _learning_set(faces, recipe), faces.of(recipe.validation).with_label()

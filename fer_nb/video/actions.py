@@ -26,7 +26,7 @@ from .rules import Watcher, check_rules, is_address
 def facts_of(
     rule,        # A `Rule`
     face,        # A `TrackedFace`, or None
-    time:float,  # Of the frame, seconds
+    time:float,  # Time of the frame, seconds
 ) -> dict:       # Plain types
     "The facts that an action gets."
     facts = dict(rule=rule.text, at=datetime.now(timezone.utc).isoformat(timespec='milliseconds'), time=round(time, 3))
@@ -40,7 +40,7 @@ def run_command(
     command:str,     # For the shell
     facts:dict,
     seconds:float=10, # It is ended after so long, with what it started
-) -> str:            # What came of it
+) -> str:            # The result, for the journal
     "Run a command with the facts in its environment."
     plain = {f'FER_{k.upper()}': str(v) for k,v in facts.items() if v is not None and not isinstance(v, (dict, list))}
     env = os.environ | plain | dict(FER_FACTS=json.dumps(facts))
@@ -59,7 +59,7 @@ def sign(
     secret:str,
     body:bytes,
     at:int,      # Seconds since 1970
-) -> str:        # As `t=1700000000,v1=5f3c...`
+) -> str:        # Such as `t=1700000000,v1=5f3c...`
     "The signature of a webhook."
     return f't={at},v1=' + hmac.new(secret.encode(), f'{at}.'.encode() + body, hashlib.sha256).hexdigest()
 
@@ -72,7 +72,7 @@ def post(
     facts:dict,
     secret:str,
     seconds:float=10, # For the answer
-) -> str:             # What came of it
+) -> str:             # The result, for the journal
     "Post the signed facts."
     body, now = json.dumps(facts).encode(), int(time.time())
     headers = {'Content-Type': 'application/json', 'X-Fer-Signature': sign(secret, body, now), 'User-Agent': 'fer_nb'}
@@ -128,7 +128,7 @@ class Actions:
 
     def __call__(self,
         faces,      # `TrackedFace`s of a frame
-        time:float, # Of the frame, seconds
+        time:float, # Time of the frame, seconds
     ):
         "Check the rules on a frame and queue the actions that fire."
         for rule,face in self.watcher(faces, time):

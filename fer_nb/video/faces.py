@@ -19,7 +19,7 @@ from .track import FaceStream
 @dataclass(frozen=True)
 class FrameFaces:
     "One frame of a video with its faces."
-    number:int          # Of the frame, from 0
+    number:int          # Number of the frame, from 0
     time:float          # Seconds
     image:np.ndarray    # uint8 BGR, None where the file is damaged
     faces:tuple = ()    # `TrackedFace`s by number

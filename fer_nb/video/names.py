@@ -21,7 +21,8 @@ class _Looks:
     def look(self, vector, people, looks, time, again):
         "Add one embedding; once there are enough, name the track."
         self.vectors.append(vector)
-        if len(self.vectors) < looks: return
+        stranger = self.name == UNKNOWN and len(self.vectors) == 1 and people.nearest(vector[None])[0][0] == UNKNOWN
+        if len(self.vectors) < looks and not stranger: return
         mean = np.sum(self.vectors, 0, keepdims=True)
         (self.name, self.alike), = people.nearest(mean/np.maximum(np.linalg.norm(mean), 1e-9))
         self.vectors, self.due = [], time + again

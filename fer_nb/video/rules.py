@@ -42,21 +42,23 @@ def _seconds(number, unit): return float(number)*dict(s=1, m=60, h=3600)[unit]
 # %% ../../nbs/video/06_rules.ipynb #6eea6574
 class Rule(NamedTuple):
     "A condition and its action."
-    text:str              # As somebody wrote it
+    text:str              # The rule as it was written
     condition:Condition
     action:object         # A command, an http(s) address, or a function of the facts
 
 _TIMES = re.compile(r'\b(for|every)\s+(\d*\.?\d+)\s*([smh])\b', re.I)
+_UNITLESS = re.compile(r'\b(for|every)\s+[\d.]', re.I)
 _SHARE = re.compile(r'(.+?)\s*(>=|<=|>|<)\s*(\d*\.?\d+)')
 
 def _term(text, labels, found):
     "Sort one part of a condition into the lists of `found`."
-    label = {o.lower(): o for o in labels}.get(text.lower())
+    known = {o.lower(): o for o in labels}
+    label = known.get(text.lower())
     if share := _SHARE.fullmatch(text):
         name, sign, number = share.groups()
-        if name not in labels: raise FerError(f"{name!r} is no label of the model: it has {', '.join(labels)}.")
+        if name.lower() not in known: raise FerError(f"{name!r} is no label of the model: it has {', '.join(labels)}.")
         if not 0 <= float(number) <= 1: raise FerError(f"{text!r} compares a share with {number}: give 0 to 1.")
-        found['shares'].append((name, sign, float(number)))
+        found['shares'].append((known[name.lower()], sign, float(number)))
     elif label: found['answers'].append(label)
     elif text.lower().startswith('not '): raise FerError(f"{text!r} has no meaning: say it by a share, as happy<0.2.")
     elif text.lower() == 'unknown': found['persons'].append('unknown')
@@ -73,14 +75,16 @@ def _can_be(answers, shares):
     return fits and max(low.values(), default=0) <= 1 and sum(low.values()) <= 1 + 1e-12 and len({*answers}) < 2
 
 def parse_condition(
-    text:str,        # As `alice and happy>0.8 for 2s`
-    labels=EMOTIONS, # The model's
+    text:str,        # Such as `alice and happy>0.8 for 2s`
+    labels=EMOTIONS, # Labels of the model
 ) -> Condition:
     "The parsed condition. Raises `FerError` if the text is invalid."
     times = {k.lower(): _seconds(n, unit.lower()) for k,n,unit in _TIMES.findall(text)}
     terms = [o.strip() for o in re.split(r'\band\b', _TIMES.sub('', text), flags=re.I)]
     found = dict(persons=[], answers=[], shares=[])
     if not all(terms): raise FerError(f"The condition {text!r} lacks a part: write, say, alice and happy for 2s.")
+    if any(map(_UNITLESS.search, terms)):
+        raise FerError(f"The condition {text!r} has a time without a unit: write, say, for 2s, 5m or 1h.")
     nobody = 'nobody' in map(str.lower, terms)
     if nobody and len(terms) > 1: raise FerError(f"The condition {text!r} is never true: nobody stands alone.")
     for o in () if nobody else terms: _term(o, labels, found)
@@ -91,8 +95,8 @@ def parse_condition(
     return Condition(**{k: tuple(v) for k,v in found.items()}, nobody=nobody, **told)
 
 def parse_rule(
-    text:str,        # As `alice: echo hello`
-    labels=EMOTIONS, # The model's
+    text:str,        # Such as `alice: echo hello`
+    labels=EMOTIONS, # Labels of the model
 ) -> Rule:
     "The parsed rule. Raises `FerError` if the action is missing or the condition is invalid."
     condition, colon, action = (o.strip() for o in str(text).partition(':'))
@@ -110,7 +114,7 @@ def _toml(path):
 
 def read_rules(
     path,            # A TOML file
-    labels=EMOTIONS, # The model's
+    labels=EMOTIONS, # Labels of the model
 ) -> list:           # `Rule`s
     "The rules in a file. Raises `FerError` with the file and the number of the rule if one is invalid."
     rows, rules = _toml(path).get('rule'), []
@@ -130,8 +134,8 @@ def read_rules(
 def is_address(action): return isinstance(action, str) and bool(re.match(r'https?://\S+$', action))
 
 def check_rules(
-    rules,
-    names=None, # Of the people who are enrolled; None: nobody is recognised
+    rules,      # `Rule`s
+    names=None, # Names of the enrolled people; None if nobody is recognised
 ):
     "Raises `FerError` if a rule names a person who is not enrolled."
     known = {key_of(o) for o in names or ()} | {'unknown'}
@@ -171,7 +175,7 @@ class Watcher:
 
     def __call__(self,
         faces,      # `TrackedFace`s of a frame
-        time:float, # Of the frame, seconds
+        time:float, # Time of the frame, seconds
     ) -> list:      # (rule, face, or None for `nobody`)
         "The rules that fire now."
         fired = []

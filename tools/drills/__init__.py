@@ -1,1 +1,1 @@
-"Drills: what the tests are too short for. `make drills` runs them; CONTRIBUTING.md says how."
+"Drills: what the tests are too short for. `make drills` runs them; docs/maintain/drills.md says how."

@@ -41,9 +41,9 @@ function confusion(card) {
 
 const RULERS = { votes: "the majority of the votes", votes8: "the majority of the votes, contempt as an eighth emotion", label: "the dataset's own labels" };
 
-/** "63.1 % (95 %: 62.0 to 64.2)" */
+/** "63.1% (95%: 62.0 to 64.2)" */
 function within(value, interval) {
-  const range = interval ? ` (95 %: ${interval.map((o) => (100 * o).toFixed(1)).join(" to ")})` : "";
+  const range = interval ? ` (95%: ${interval.map((o) => (100 * o).toFixed(1)).join(" to ")})` : "";
   return `${percent(value, 1)}${range}`;
 }
 

@@ -54,7 +54,7 @@ const saidBy = (face) => Object.entries(face.people).filter(([, n]) => n).sort((
 const wordsOf = (face) => (face.uncertain ? [face.reason || "uncertain"] : face.mixed ? Object.keys(face.people).slice(0, 2) : [face.label]);
 
 /** By how many degrees the box of a face is turned, as `fer_nb.inference.upright.turn_of`: not at all where the head is upright enough. */
-const turnOf = (face) => face.roll * Math.min(1, Math.max(0, Math.abs(face.roll) / 4 - 2));
+const turnOf = (face) => face.roll * Math.min(1, Math.max(0, (Math.abs(face.roll) - LEVEL[0]) / (LEVEL[1] - LEVEL[0])));
 
 /** The words of a face's chip: ["3\u2002happy 93%"], ["fear", "surprise"]; a percentage is only for a label that stands alone. */
 function spoken(face, number) {

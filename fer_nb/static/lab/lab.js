@@ -38,7 +38,7 @@ function explorerView({ model, el, signal }) {
   const ask = channel(model, signal), emotions = model.get("emotions"), all = "all";
   const wish = { label: all, split: all, low: 0, high: 100, copies: all, order: "as filed", page: 0 };
   const colour = (item) => colourOf(emotions, item.label);
-  const view = pager((by) => { wish.page += by; load(); }, (o) => `${o.label}, ${o.split}, sharper than ${o.sharper} % · ${o.source}`, colour);
+  const view = pager((by) => { wish.page += by; load(); }, (o) => `${o.label}, ${o.split}, sharper than ${o.sharper}% · ${o.source}`, colour);
   let latest = 0;
   async function load() {
     const mine = ++latest;

@@ -63,7 +63,7 @@ def learn(faces, recipe, begin, weights):
 
 
 def share(right):
-    "A mean with its 95 % interval."
+    "A mean with its 95% interval."
     return dict(value=float(right.mean()), interval=wilson(int(right.sum()), len(right)))
 
 

@@ -65,13 +65,13 @@ function around(image, box, grow) {
   return [cut(image, x, y, side, side), [x, y]];
 }
 
-/** The mean of all `looks` ([window size in faces, mirrored]) at a candidate if its score is `minScore` or more, else null; one below `floor` ends them. */
-export async function lookAgain(net, image, box, minScore, looks, floor) {
+/** The mean of all `looks` ([window size in faces, mirrored]) at a candidate if its score is `minScore` or more, else null; one below `floor` ends them, as does one that overlaps `box` by `same` or less. */
+export async function lookAgain(net, image, box, minScore, looks, floor, same) {
   const rows = [];
   for (const [grow, flipped] of looks) {
     const [part, corner] = around(image, box, grow);
     let seen = await pass(net, flipped ? mirrored(part) : part, floor);
-    seen = seen.map((o) => placed(flipped ? mirror(o, part.width) : o, corner)).filter((o) => overlap(box, o)[0] > 0.3);
+    seen = seen.map((o) => placed(flipped ? mirror(o, part.width) : o, corner)).filter((o) => overlap(box, o)[0] > same);
     if (!seen.length) return null;
     rows.push(seen[0]);
   }

@@ -1,4 +1,5 @@
 // Boxes, key points and angles, as fer_nb.inference.boxes and upright. A row is [x, y, w, h, score, then eye, eye, nose, mouth as x, y].
+import { numbers } from "./numbers.js";
 
 const sum = (values) => values.reduce((a, b) => a + b, 0);
 
@@ -15,7 +16,8 @@ function blended(rows) {
 }
 
 /** One row for each group of overlapping boxes, the highest score first: its best, or the mean of all of them. */
-export function merge(rows, { iou = 0.3, within = 0.7, blend = false } = {}) {
+export function merge(rows, how) {
+  const { iou, within, blend } = { ...numbers.merge, ...how };
   let left = [...rows].sort((a, b) => b[4] - a[4] || a[0] - b[0] || a[1] - b[1]);
   const kept = [];
   while (left.length) {
@@ -62,7 +64,10 @@ const wrapped = (angle) => (((angle % 360) + 360) % 360) - 180;
 export const rollBetween = (one, other, share) => wrapped(one + share * wrapped(other - one + 180) + 180);
 
 /** By how much a face of this roll is turned to be cut out: not at all where it is upright enough. */
-export const turnOf = (roll) => roll * Math.min(1, Math.max(0, Math.abs(roll) / 4 - 2));
+export function turnOf(roll) {
+  const [low, high] = numbers.upright.level;
+  return roll * Math.min(1, Math.max(0, (Math.abs(roll) - low) / (high - low)));
+}
 
 /** (x, y) turned clockwise about the origin. */
 export function turned(x, y, roll) {

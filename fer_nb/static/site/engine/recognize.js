@@ -13,7 +13,7 @@ const shares = async ({ net, temperature }, { data }) => softmax((await net(Floa
 /** The faces of an RGBA picture: detections with shares, quality and reason. `model` and `views` are {net, labels, size, temperature}. */
 export async function readFaces({ detector, model, views, settings }, image, options) {
   const faces = [], none = views.labels.indexOf("none");
-  for (const face of await detectFaces(detector, image, settings.detector, options)) {
+  for (const face of await detectFaces(detector, image, options)) {
     const crop = cropFace(image, face, settings.detector.framing, model.size);
     const seen = views.size === model.size ? crop : resize(crop, views.size, views.size, true);
     const quality = qualityOf(face, crop, await shares(views, seen));
@@ -48,7 +48,7 @@ export class Stream {
   constructor(settings) { this.settings = settings; this.tracker = new Tracker(settings); }
 
   async read(engine, frame, time) {
-    const minFace = Math.max(20, this.settings.part * Math.max(frame.width, frame.height));
+    const minFace = Math.max(this.settings.least, this.settings.part * Math.max(frame.width, frame.height));
     const faces = await readFaces(engine, frame, { minFace, known: time < this.tracker.last ? [] : this.tracker.expected(time) });
     return this.tracker.follow(faces, time);
   }

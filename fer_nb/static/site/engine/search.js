@@ -17,7 +17,7 @@ function blocks(length, { block, overlap: shared }) {
 
 /** Rows of what may be a face of `minFace` pixels or more, in all blocks of `image`. */
 async function closer(net, image, floor, minFace, how) {
-  const [small, back] = scaled(image, how.shown / minFace, 1.5); // finer than its pixels by half: more shows nothing
+  const [small, back] = scaled(image, how.shown / minFace, how.enlarged);
   const { side: w, starts: xs } = blocks(small.width, how), { side: h, starts: ys } = blocks(small.height, how), found = [];
   for (const y of ys)
     for (const x of xs) {
@@ -32,7 +32,7 @@ async function closer(net, image, floor, minFace, how) {
 /** Rows of what BlazeFace takes for a face at first sight, with whether it is sure and large, so that its box lies well. */
 async function candidates(net, image, floor, minFace, how) {
   const found = await pass(net, image, floor), long = Math.max(image.width, image.height);
-  for (const o of found) if (o[4] >= how.sure && Math.min(o[2], o[3]) >= long / 5) o[4] += 1; // so that they win, whatever a block says
+  for (const o of found) if (o[4] >= how.sure && Math.min(o[2], o[3]) >= long / how.large) o[4] += 1; // so that they win, whatever a block says
   if (long > rint(minFace * how.seen)) found.push(...(await closer(net, image, floor, minFace, how)));
   return merge(found, { within: 2 }).map((row) => {
     const plain = row[4] > 1;
@@ -45,8 +45,8 @@ async function candidates(net, image, floor, minFace, how) {
 export async function search(net, image, minScore, minFace, known, how) {
   const faces = [], floor = Math.min(how.floor, minScore);
   for (const { row, plain } of await candidates(net, image, floor, minFace, how)) {
-    const near = row[4] >= Math.max(how.sure, minScore) || known.some((o) => overlap(row, o)[0] > 0.4);
-    faces.push(plain && row[4] >= minScore ? row : await lookAgain(net, image, row, minScore, near ? how.near : how.looks, floor));
+    const near = row[4] >= Math.max(how.sure, minScore) || known.some((o) => overlap(row, o)[0] > how.known);
+    faces.push(plain && row[4] >= minScore ? row : await lookAgain(net, image, row, minScore, near ? how.near : how.looks, floor, how.same));
   }
   return faces.filter(Boolean);
 }

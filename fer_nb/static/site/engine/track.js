@@ -21,16 +21,16 @@ function pairs(boxes, places, limit) {
 }
 
 class Track {
-  constructor(number, face, time) { Object.assign(this, { number, time, box: face.box, shares: face.shares, roll: face.roll, speed: [0, 0] }); }
+  constructor(number, face, time, { glide, quick }) { Object.assign(this, { number, time, glide, quick, box: face.box, shares: face.shares, roll: face.roll, speed: [0, 0] }); }
 
-  /** Where the box should be at `time`; a face out of sight is thought to slow down, e-fold in 0.6 seconds. */
+  /** Where the box should be at `time`; the speed of a hidden face decays. */
   expected(time) {
-    const far = 0.6 * (1 - Math.exp(-(time - this.time) / 0.6)), [x, y, w, h] = this.box;
+    const far = this.glide * (1 - Math.exp(-(time - this.time) / this.glide)), [x, y, w, h] = this.box;
     return [x + this.speed[0] * far, y + this.speed[1] * far, w, h];
   }
 
   see(face, time, smooth) {
-    const passed = Math.max(time - this.time, 1e-3), quick = 1 - Math.exp(-passed / 0.1), [a, b] = [this.box, face.box];
+    const passed = Math.max(time - this.time, 1e-3), quick = 1 - Math.exp(-passed / this.quick), [a, b] = [this.box, face.box];
     this.speed = this.speed.map((v, i) => v + quick * ((b[i] + b[i + 2] / 2 - a[i] - a[i + 2] / 2) / passed - v));
     const share = Math.fround(smooth ? 1 - Math.exp(-passed / smooth) : 1);
     this.shares = this.shares.map((v, i) => Math.fround(v + Math.fround(share * Math.fround(face.shares[i] - v))));
@@ -54,7 +54,7 @@ export class Tracker {
     this.tracks = this.tracks.filter((o) => time - o.time <= this.keep);
     const known = pairs(faces.map((o) => o.box), this.expected(time), this.limit), before = [...this.tracks];
     const found = faces.map((face, i) => {
-      const old = before[known.get(i)], track = old ?? new Track(++this.seen, face, time);
+      const old = before[known.get(i)], track = old ?? new Track(++this.seen, face, time, this);
       if (old) old.see(face, time, this.smooth);
       else this.tracks.push(track);
       return { ...face, shares: track.shares, roll: track.roll, track: track.number };

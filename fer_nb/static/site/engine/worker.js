@@ -1,6 +1,7 @@
 // The engine: answers the page's messages as fer_nb.apps.widgets does in a kernel, one at a time.
 import { smallestFace } from "./detect.js";
 import { fetched, openDetector, openNetwork, startRuntime } from "./network.js";
+import { numbers } from "./numbers.js";
 import { frameOf, openPhoto, pixelsOf } from "./photos.js";
 import { pictureOf, readFaces, Stream, told } from "./recognize.js";
 
@@ -21,6 +22,7 @@ async function load(name) {
 
 const handlers = {
   async open({ base, settings, model }) {
+    Object.assign(numbers, settings.detector);
     Object.assign(state, { base, settings, stream: new Stream(settings.tracker), runtime: startRuntime(new URL(`runtime-${settings.runtime}/`, base)) });
     const [detector, views] = await Promise.all([
       opened("detector", "The face detector", settings.detector.sha256, openDetector),

@@ -41,7 +41,7 @@ def load(
 ) -> Faces:
     "Recognise the layout at `path` and read it. Raises `FerError`, which names the file and, if any, the row."
     path = Path(path)
-    if not path.exists(): raise FerError(f"{path} does not exist.")
+    if not path.exists(): raise FerError(f"{path} does not exist: check the path.")
     if not 8 <= size <= 512: raise FerError(f"size {size} is out of range: 8 to 512 pixels.")
     faces = _read(path, size, names, progress)
     return faces if votes is None else with_votes(faces, votes, names)

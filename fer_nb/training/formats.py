@@ -111,7 +111,7 @@ def load_model(
     "Load a network and check that it gives the same answers as when saved. Raises `FerError` if not."
     path = Path(path)
     kind, note = _kind(path), _check_path(path)
-    if not path.exists(): raise FerError(f"{path} does not exist.")
+    if not path.exists(): raise FerError(f"{path} does not exist: check the path.")
     if not note.is_file():
         raise FerError(f"{note} does not exist: a network is loaded only with its check beside it; save it again.")
     check = read_json(note, answers=list)

@@ -184,7 +184,7 @@ def class_folders(
     path, # A folder or a zip
 ) -> tuple:
     "Sorted names of the folders with pictures: the labels of a custom dataset. Raises `FerError` if there are none."
-    if not Path(path).exists(): raise FerError(f"{path} does not exist.")
+    if not Path(path).exists(): raise FerError(f"{path} does not exist: check the path.")
     found = sorted({_class_folder(o) for o in Tree(path).pictures} - {''})
     if not found:
         raise FerError(f"{path} has no pictures in folders: put those of each label into a folder with its name.")

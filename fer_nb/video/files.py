@@ -25,7 +25,7 @@ def _av(): return need('av', 'video')
 def _open(path):
     "The PyAV container of a file, and its video stream."
     path, av = Path(path), _av()
-    if not path.exists(): raise FerError(f"{path} does not exist.")
+    if not path.exists(): raise FerError(f"{path} does not exist: check the path.")
     if path.is_dir(): raise FerError(f"{path} is a folder: give one video file.")
     try: file = av.open(str(path), metadata_errors='ignore')
     except av.error.FFmpegError as e:

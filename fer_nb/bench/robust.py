@@ -86,7 +86,7 @@ def _defect_table(columns, text):
     lines = [f"| defect | strength | {' | '.join(columns)} |", '|---|---|' + '--:|'*len(columns)]
     for line in zip(*columns.values()):
         o = line[0]
-        strength = '' if o['strength'] is None else f"{o['strength']} {o['unit']}".strip()
+        strength = '' if o['strength'] is None else f"{o['strength']} {o['unit']}".strip().replace(' %', '%')
         lines.append(f"| {o['defect']} | {strength} | {' | '.join(map(text, line))} |")
     return '\n'.join(lines)
 

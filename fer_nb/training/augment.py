@@ -137,6 +137,7 @@ AUGMENTS = {
     'spoiled': Augment(rotation=12, zoom=.12, shift=.08, flip=True, light=.15, erase=.2, spoil=.2),
     'covered': Augment(rotation=12, zoom=.12, shift=.08, flip=True, light=.15, erase=.2, hide=.1),
     'photos': Augment(rotation=25, zoom=.15, shift=.08, flip=True, light=.15, erase=.2, spoil=.2, hide=.1),
+    'rough': Augment(rotation=25, zoom=.15, shift=.08, flip=True, light=.15, erase=.2, spoil=.35, hide=.1),
 }
 
 def augment_named(

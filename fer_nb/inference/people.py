@@ -32,16 +32,16 @@ def enrolment_face(
     name:str=None,      # Name of the photo in error messages
 ) -> tuple:             # (uint8 (112, 112, 3), longer side of the face in the photo)
     "The aligned face of a photo. Raises `FerError` if it has no face, several, or one that is not good enough."
-    image, name = open_image(photo), name or (str(photo) if isinstance(photo, (str, Path)) else 'The picture')
+    image, name = open_image(photo), name or (str(photo) if isinstance(photo, (str, Path)) else None)
     found = detect_faces(image, detector)
     if len(found) != 1:
         n, remedy = len(found), "give a photo of one person, from the front" if not found else "crop it to one of them"
-        raise FerError(f"{name} shows {n or 'no'} {'face' if n < 1 else 'faces'}: {remedy}.")
+        raise FerError(f"{name or 'The picture'} shows {n or 'no'} {'face' if n < 1 else 'faces'}: {remedy}.")
     face, = found
     if face.points is None:
         raise FerError("The detector gives no key points, which enrolment needs: get one that does with "
                        "fer-nb weights fetch blazeface.")
-    size = max(face.w, face.h)
+    size, name = max(face.w, face.h), name or 'the picture'
     if size < LEAST: raise FerError(f"The face in {name} has {size:.0f} pixels: give one of {LEAST} or more.")
     seen, = qualities(found, crop_faces(image, found, detector=detector), views := load_views())
     if views and (reason := seen.reason(limits_of(views.card))):

@@ -23,8 +23,8 @@ class Upright(NamedTuple):
     "How a turned face is refined on its upright cut."
     window:int = 256     # Side of the cut, pixels; the face fills half of it
     same:float = .2      # Minimum overlap of a box with the middle of the cut
-    near:float = 15.     # Maximum difference in roll for which both looks are averaged, degrees
-    passes:int = 2       # Maximum number of looks
+    near:float = 15.     # Maximum difference in roll for averaging both passes, degrees
+    passes:int = 2       # Maximum number of further passes
 
 UPRIGHT = Upright()
 
@@ -52,12 +52,12 @@ def _upright(image, face, name, file):
 
 # %% ../../nbs/inference/05_detect.ipynb #1ba4c742
 class Smallest(NamedTuple):
-    "Minimum face sizes."
+    "The numbers behind minimum face sizes."
     long:int = 50       # Divisor of the longer side of a photo
     short:int = 5       # Divisor of its shorter side, which counts for strips
-    photo:float = 24.   # But at least this in a photo by default, pixels
-    frame:float = 20.   # And this in a frame of a film, pixels
-    ever:float = 8.     # No smaller face is searched for, pixels
+    photo:float = 24.   # Lower limit of the default for photos, pixels
+    frame:float = 20.   # Lower limit of the default for frames of a film, pixels
+    ever:float = 8.     # Lower limit of every search, pixels
 
 SMALLEST = Smallest()
 

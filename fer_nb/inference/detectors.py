@@ -97,7 +97,7 @@ class Search(NamedTuple):
     overlap:int = 64                # How far neighbours overlap, pixels
     floor:float = .3                # Minimum score of a single pass
     sure:float = .75                # A candidate with this score needs fewer passes
-    large:int = 5                   # Divisor of the long side: from this size on, the first pass places a face well
+    large:int = 5                   # Divisor of the long side; the first pass locates a face of this size accurately
     same:float = .3                 # Minimum overlap of a box in a further pass with the candidate
     known:float = .4                # Minimum overlap of a candidate with a face of the frame before
     looks:tuple = ((3, False), (2, False), (2, True), (3, True))

@@ -1,1 +1,1 @@
-"Drills: what the tests are too short for. `make drills` runs them; docs/maintain/drills.md says how."
+"Long tests that look for faults. `make drills` runs them; docs/maintain/drills.md says how."

@@ -3,7 +3,7 @@
 const STEPS = [
   ["Find", "A face detector searches the whole picture, then parts of it, for faces seen from the front."],
   ["Crop", "Each face is cropped as tightly as the pictures the network learned from, and resized to 48 by 48 grey pixels."],
-  ["Read", "A small convolutional network estimates the share of people who would choose each emotion for this face. The estimate is calibrated: where it is 70\u00a0% sure, it is right about 70\u00a0% of the time."],
+  ["Read", "A small convolutional network estimates the share of people who would choose each emotion for this face. The estimate is calibrated: where it is 70% sure, it is right about 70% of the time."],
   ["Count", "The shares are rounded to ten people. The answer is what most of them would say, or uncertain where the network does not know. A face that cannot be read gets the reason instead: too small, too dark, blurred, turned away, covered, or no face."],
 ];
 const MIXED = "The shares are rounded to ten people. The answer is what most of them would say; two emotions where they would be divided; or uncertain where the network does not know. A face that cannot be read gets the reason instead: too small, too dark, blurred, turned away, covered, or no face.";

@@ -32,7 +32,7 @@ function vector(tag, attributes = {}, ...children) {
 /** One of ICONS as an SVG of the text's size and colour. */
 const icon = (name) => vector("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" }, vector("path", { d: ICONS[name] }));
 
-const percent = (p, digits = 0) => `${(100 * p).toFixed(digits)}\u202f%`;
+const percent = (p, digits = 0) => `${(100 * p).toFixed(digits)}%`;
 const count = (n, one, many = one + "s") => `${n} ${n === 1 ? one : many}`;
 
 /** Black or white, whichever reads better on '#RRGGBB' (WCAG relative luminance, as in fer_nb.inference.draw). */

@@ -1,5 +1,6 @@
 // BlazeFace: one look at a picture, and the looks that confirm a candidate, as in fer_nb.inference.detectors.
 import { meanOf, merge, mirror, overlap, placed } from "./boxes.js";
+import { numbers } from "./numbers.js";
 import { cut, mirrored, resize, rint } from "./pixels.js";
 
 const SIDE = 128;
@@ -65,13 +66,13 @@ function around(image, box, grow) {
   return [cut(image, x, y, side, side), [x, y]];
 }
 
-/** The mean of all `looks` ([window size in faces, mirrored]) at a candidate if its score is `minScore` or more, else null; one below `floor` ends them, as does one that overlaps `box` by `same` or less. */
-export async function lookAgain(net, image, box, minScore, looks, floor, same) {
+/** The mean of all `looks` ([window size in faces, mirrored]) at a candidate if its score is `minScore` or more, else null; one below `floor` ends them. */
+export async function lookAgain(net, image, box, minScore, looks, floor) {
   const rows = [];
   for (const [grow, flipped] of looks) {
     const [part, corner] = around(image, box, grow);
     let seen = await pass(net, flipped ? mirrored(part) : part, floor);
-    seen = seen.map((o) => placed(flipped ? mirror(o, part.width) : o, corner)).filter((o) => overlap(box, o)[0] > same);
+    seen = seen.map((o) => placed(flipped ? mirror(o, part.width) : o, corner)).filter((o) => overlap(box, o)[0] > numbers.search.same);
     if (!seen.length) return null;
     rows.push(seen[0]);
   }

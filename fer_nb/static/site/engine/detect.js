@@ -37,7 +37,7 @@ export function smallestFace(w, h) {
 /** The faces in `image`: [{box, score, points, roll}], the surest first. */
 export async function detectFaces(net, image, { minFace, known = [] } = {}) {
   const { width: w, height: h } = image, least = Math.max(minFace ?? smallestFace(w, h), numbers.smallest.ever), { min_score: minScore } = numbers;
-  const rows = await search(net, image, minScore, least, known, numbers.search);
+  const rows = await search(net, image, minScore, least, known);
   const inside = ([x, y, bw, bh, score]) => {
     const cx = x + bw / 2, cy = y + bh / 2;
     return cx >= 0 && cx < w && cy >= 0 && cy < h && bw > 0 && bh > 0 && score >= minScore;

@@ -1,6 +1,7 @@
 // Where BlazeFace looks: the whole picture, blocks of it where small faces are sought, and candidates again.
 import { look, lookAgain, pass, resized } from "./blazeface.js";
 import { merge, overlap, placed } from "./boxes.js";
+import { numbers } from "./numbers.js";
 import { cut, rint } from "./pixels.js";
 
 /** `image` made smaller or, up to `most`, larger by `factor`, and the factors that bring boxes back. */
@@ -10,15 +11,16 @@ function scaled(image, factor, most = 1) {
 }
 
 /** {side, starts} of the blocks along a side of `length` pixels: as few as cover it and overlap; 16 divides them. */
-function blocks(length, { block, overlap: shared }) {
+function blocks(length) {
+  const { block, overlap: shared } = numbers.search;
   const n = Math.max(1, Math.ceil((length - shared) / (block - shared))), side = 16 * Math.ceil((length + (n - 1) * shared) / n / 16);
   return { side, starts: Array.from({ length: n }, (_, i) => (n > 1 ? Math.trunc((i * Math.max(0, length - side)) / (n - 1)) : 0)) };
 }
 
 /** Rows of what may be a face of `minFace` pixels or more, in all blocks of `image`. */
-async function closer(net, image, floor, minFace, how) {
-  const [small, back] = scaled(image, how.shown / minFace, how.enlarged);
-  const { side: w, starts: xs } = blocks(small.width, how), { side: h, starts: ys } = blocks(small.height, how), found = [];
+async function closer(net, image, floor, minFace) {
+  const [small, back] = scaled(image, numbers.search.shown / minFace, numbers.search.enlarged);
+  const { side: w, starts: xs } = blocks(small.width), { side: h, starts: ys } = blocks(small.height), found = [];
   for (const y of ys)
     for (const x of xs) {
       const part = cut(small, x, y, Math.min(w, small.width - x), Math.min(h, small.height - y));
@@ -30,10 +32,10 @@ async function closer(net, image, floor, minFace, how) {
 }
 
 /** Rows of what BlazeFace takes for a face at first sight, with whether it is sure and large, so that its box lies well. */
-async function candidates(net, image, floor, minFace, how) {
-  const found = await pass(net, image, floor), long = Math.max(image.width, image.height);
-  for (const o of found) if (o[4] >= how.sure && Math.min(o[2], o[3]) >= long / how.large) o[4] += 1; // so that they win, whatever a block says
-  if (long > rint(minFace * how.seen)) found.push(...(await closer(net, image, floor, minFace, how)));
+async function candidates(net, image, floor, minFace) {
+  const found = await pass(net, image, floor), long = Math.max(image.width, image.height), { sure, large, seen } = numbers.search;
+  for (const o of found) if (o[4] >= sure && Math.min(o[2], o[3]) >= long / large) o[4] += 1; // so that they win, whatever a block says
+  if (long > rint(minFace * seen)) found.push(...(await closer(net, image, floor, minFace)));
   return merge(found, { within: 2 }).map((row) => {
     const plain = row[4] > 1;
     if (plain) row[4] -= 1;
@@ -41,12 +43,12 @@ async function candidates(net, image, floor, minFace, how) {
   });
 }
 
-/** Rows of the faces in `image`: four more looks at each candidate, one or none if it is sure; `how` is Python's SEARCH. */
-export async function search(net, image, minScore, minFace, known, how) {
-  const faces = [], floor = Math.min(how.floor, minScore);
-  for (const { row, plain } of await candidates(net, image, floor, minFace, how)) {
+/** Rows of the faces in `image`: four more looks at each candidate, one or none if it is sure. */
+export async function search(net, image, minScore, minFace, known) {
+  const how = numbers.search, faces = [], floor = Math.min(how.floor, minScore);
+  for (const { row, plain } of await candidates(net, image, floor, minFace)) {
     const near = row[4] >= Math.max(how.sure, minScore) || known.some((o) => overlap(row, o)[0] > how.known);
-    faces.push(plain && row[4] >= minScore ? row : await lookAgain(net, image, row, minScore, near ? how.near : how.looks, floor, how.same));
+    faces.push(plain && row[4] >= minScore ? row : await lookAgain(net, image, row, minScore, near ? how.near : how.looks, floor));
   }
   return faces.filter(Boolean);
 }

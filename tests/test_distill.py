@@ -61,6 +61,7 @@ def test_the_mean_of_two_runs_is_a_model_that_names_them(faces, teachers, tmp_pa
     card = export_run(mean, 'mean', faces, tmp_path/'models', precision='float32')
     assert [o['run'] for o in card['averaged']] == ['1', 'second']
     assert all(o['command'] and len(o['sha256']) == 64 for o in card['averaged'])
+    assert len(card['averaged'][1]['distillation']['teachers']) == len(teachers) # a member's teachers are known
     assert card['epochs'] == 7 and 'mean weights of the runs 1, second' in card['description']
     assert card['evaluation']['accuracy'] == pytest.approx(mean.history['val_accuracy'][0], abs=.02)
 

@@ -229,7 +229,8 @@ def average(
 
 def _write_mean(folder, net, runs, first, loss, accuracy, command):
     "Write the run's folder, with a history of one row that counts the epochs of all members."
-    members = [o.record(command=o.info['command']) for o in runs]
+    kept = 'command', 'started_from', 'distillation'
+    members = [o.record(**{k: o.info[k] for k in kept if k in o.info}) for o in runs]
     command = command or f"average({[o.folder.name for o in runs]}, faces, {folder.name!r})"
     info = dict(recipe=first['recipe'], command=command, versions=versions(), data=first['data'], averaged=members)
     epochs = sum(len(o.history['epoch']) for o in runs)

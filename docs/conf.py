@@ -30,6 +30,7 @@ html_math_renderer = 'mathml'
 
 nb_execution_mode = 'off'
 nb_merge_streams = True
+nb_render_markdown_format = 'myst'         # CommonMark, its default, has no tables
 nb_ipywidgets_js = {}                       # its default is loaded from another host
 nb_mime_priority_overrides = [('html', 'application/vnd.jupyter.widget-view+json', None)]
 myst_enable_extensions = ['dollarmath', 'fieldlist', 'deflist', 'attrs_inline']

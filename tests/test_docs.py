@@ -53,6 +53,7 @@ def test_a_notebook_is_shown_without_flags_and_with_its_code_folded(site):
     assert 'Code: overlap' in page and '<details' in page
     assert '(N, 4 or more) with the same columns, or a list of' in plain(page)
     assert f'{docs.pages.EDIT}nbs/inference/03_boxes.ipynb' in page
+    assert '<td class="text-right"><p>0.2' in read(site, 'inference/02_zoo.html')    # a table that a cell displays
     flag = re.compile(r'^\s*#\s?\|\s?(export|hide|default_exp)\b', re.M)
     assert [p for p in site.rglob('*.html') if flag.search(plain(p.read_text()))] == []
 
@@ -66,6 +67,9 @@ def test_a_card_is_a_page_with_both_rulers(site):
             low, high = (f'{100*v:.1f}' for v in o['accuracy_ci'])
             assert f"{100*o['accuracy']:.1f}" in page and f'{low} to {high}' in page
         assert card['file']['sha256'] in page and 'Rows: ' in page
+        for run in card.get('averaged', ()): assert ' '.join(run['command'].split()) in page
+        for o in (card, *card.get('averaged', ())):
+            for t in o.get('distillation', {}).get('teachers', ()): assert t.get('trunk', '') in page
 
 
 def test_the_page_of_figures_has_those_of_readme(site):
@@ -123,6 +127,13 @@ def test_dead_links_and_other_hosts_are_noticed(tmp_path):
     wrong = '\n'.join(docs.dead(tmp_path))
     assert 'gone.html, which does not exist' in wrong and 'b.html#here, and there is no such place' in wrong
     assert 'a.html loads https://example.org/x.js' in wrong and len(wrong.splitlines()) == 3
+
+
+def test_a_table_that_stays_text_is_noticed(tmp_path):
+    "A notebook's output with a table is shown as a table, not as bars and dashes."
+    (tmp_path/'a.html').write_text('<table><tr><td>1</td></tr></table><pre>| a | b |</pre>')
+    (tmp_path/'b.html').write_text('<div><p>| model | ms | |—|—| | lenet | 1 |</p></div>')
+    assert docs.unread(tmp_path) == ['b.html shows a table as text']
 
 
 def test_pages_can_be_assembled(tmp_path):

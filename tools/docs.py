@@ -180,6 +180,12 @@ def dead(out):
     return sorted(wrong)
 
 
+def unread(out):
+    "A sentence for each page on which a Markdown table is left as text."
+    return [f"{p.relative_to(out)} shows a table as text" for p in sorted(out.rglob('*.html'))
+            if re.search(r'<p>\|[^<]*\|', p.read_text(encoding='utf-8'))]
+
+
 def build(out):
     "Build the site in the folder `out`, which is replaced if the build succeeds."
     with tempfile.TemporaryDirectory() as tmp:
@@ -192,7 +198,7 @@ def build(out):
         if subprocess.run(command, env=env).returncode: sys.exit("Sphinx reports problems; see above.")
         (html/'.nojekyll').touch()                      # otherwise GitHub Pages omits _static
         if try_it(): shutil.copytree(ROOT/'site', html/'try')
-        if wrong := dead(html): sys.exit('\n'.join(wrong))
+        if wrong := dead(html) + unread(html): sys.exit('\n'.join(wrong))
         if out.exists():
             if any(out.iterdir()) and not (out/'objects.inv').is_file():
                 sys.exit(f"{out} is not a site of these documents: choose another folder.")

@@ -52,6 +52,7 @@ def ruler_rows(card):
 
 def history(card):
     "The training history as a plot, or the reason why there is none."
+    if mean := card.get('averaged'): return f"The weights are the mean of {len(mean)} runs, whose commands come first."
     from fer_nb.training.plots import plot_history
     try: figure = plot_history(ROOT/f'models/{card.name}.csv')
     except FerError: return "The history of this run was not kept beyond its last epoch."
@@ -61,6 +62,17 @@ def history(card):
     text = re.sub(r'\n\s*', '\n', text).strip()
     label = f'Loss and accuracy of {card.name} by epoch'
     return f'<div class="wide"><figure class="chart" role="img" aria-label="{label}">{text}</figure></div>'
+
+
+def commands(card): return [o['command'].strip() for o in (*card.get('averaged', ()), card)]
+
+
+def teachers(card):
+    "Where the recorded answers come from that the network, or a run that is part of its mean, learned from."
+    found = {t['answers']: t for o in (card, *card.get('averaged', ()))
+             for t in o.get('distillation', {}).get('teachers', ()) if 'trunk' in t}
+    return '\n\n'.join(f"`{k}` holds the answers of a larger network on the trunk of {t['trunk']} "
+                       f"(PublicTest: {t['public']}):\n\n```sh\n{t['command'].strip()}\n```" for k,t in found.items())
 
 
 ANSWERS = dict(clear='one label', mixed='mixed: two labels', uncertain='uncertain')
@@ -91,7 +103,8 @@ def card_page(card, folder='models'):
              ('file', f"`{card['file']['name']}`, {card['file']['bytes']/1000:,.0f} kB"),
              ('one crop, one thread', f"{card['milliseconds']:.2f} ms on the machine that wrote the card"),
              ('SHA-256', f"`{card['file']['sha256']}`"),
-             ('epochs', f"{card['epochs']}, of which epoch {card['best_epoch']} was kept"),
+             ('epochs', f"{card['epochs']}, " + (f"in {len(card['averaged'])} runs" if card.get('averaged') else
+                                                 f"of which epoch {card['best_epoch']} was kept")),
              ('seed', card['seed']), ('made', card['created'][:10])]
     parts = [f"# {card.name}", f"> {card['description']}"]
     if card.name == DEFAULT: parts.append("This is the default: `EmotionRecognizer()` loads it.")
@@ -106,7 +119,8 @@ def card_page(card, folder='models'):
             opened = '' if name == first else '<details><summary>Show the matrix and the classes</summary>\n\n'
             parts += [f"## By class, against {words}", opened + heatmap(o, [*o['per_class']], truths[name]),
                       per_class(o) + ('\n\n</details>' if opened else '')]
-    parts += [answers(card), '## How it was trained', f"```sh\n{card['command'].strip()}\n```", history(card),
+    parts += [answers(card), '## How it was trained', "```sh\n" + '\n'.join(commands(card)) + "\n```",
+              history(card), teachers(card),
               table(('class', *splits), rows),
               '\n'.join(f'- {o}' for o in card['training_data'].get('notes', ())), '## The file',
               table(('what', 'value'), facts, left=2), '\n'.join(f'- {o}' for o in card.get('notes', ())),
@@ -194,7 +208,7 @@ def evaluations():
 
 
 def made_by():
-    return '\n\n'.join(f"{c.name}\n: `{c['command'].strip()}`" for c in list_models())
+    return '\n\n'.join(f"{c.name}\n: " + '; '.join(f'`{o}`' for o in commands(c)) for c in list_models())
 
 
 # -- The picture of the rooms, from the import table

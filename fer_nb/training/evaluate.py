@@ -102,7 +102,7 @@ def _per_class(names, confusion, f1_ci):
             for i,(name,a,b,c) in enumerate(zip(names, *metrics.class_scores(confusion)))}
 
 def _without(right, seen):
-    "Accuracy without the faces seen in training; None if none are left or `seen` is unknown."
+    "Accuracy without the faces that have a copy in the training split; None if none are left or `seen` is unknown."
     if seen is None: return None
     if np.shape(seen) != right.shape or np.asarray(seen).dtype != bool:
         raise FerError(f"seen has shape {np.shape(seen)}: give one True or False per face.")
@@ -158,7 +158,7 @@ def _rows(r):
     rows = [('accuracy', r.accuracy, r.accuracy_ci), ('macro F1', r.macro_f1, r.macro_f1_ci),
             ('mean class accuracy', r.mean_class_accuracy, r.mean_class_accuracy_ci)]
     if rest := r.without_duplicates:
-        said = f"accuracy without the {r.n - rest['n']:,} seen in training"
+        said = f"accuracy without the {r.n - rest['n']:,} with a copy in training"
         rows.append((said, rest['accuracy'], rest['accuracy_ci']))
     rows.append(('expected calibration error', r.calibration_error, r.calibration_error_ci))
     if r.raw_calibration: rows.append(('the same before the temperature', *r.raw_calibration))

@@ -188,7 +188,7 @@ def plot_without(
     for i,r in enumerate(reports):
         rest = r.without_duplicates
         rows = ((-.14, '#8A8F98', 'all faces', r.accuracy, r.accuracy_ci),
-                (.14, '#0072B2', 'without those seen in training', rest['accuracy'], rest['accuracy_ci']))
+                (.14, '#0072B2', 'without those with a copy in training', rest['accuracy'], rest['accuracy_ci']))
         for shift,colour,label,v,ci in rows:
             ax.errorbar(100*v, i + shift, xerr=[[100*(v - ci[0])], [100*(ci[1] - v)]], fmt='o', color=colour,
                         capsize=3, label=label if not i else None)

@@ -51,6 +51,7 @@ def test_a_notebook_is_shown_without_flags_and_with_its_code_folded(site):
     "The reader sees the prose, the interface with the comments on its parameters, and the outputs."
     page = read(site, 'inference/03_boxes.html')
     assert 'Code: overlap' in page and '<details' in page
+    assert 'Code: _candidates' in read(site, 'inference/04_detectors.html')      # a private helper is named, too
     assert '(N, 4 or more) with the same columns, or a list of' in plain(page)
     assert f'{docs.pages.EDIT}nbs/inference/03_boxes.ipynb' in page
     assert '<td class="text-right"><p>0.2' in read(site, 'inference/02_zoo.html')    # a table that a cell displays

@@ -183,7 +183,7 @@ def dead(out):
 def unread(out):
     "A sentence for each page on which a Markdown table is left as text."
     return [f"{p.relative_to(out)} shows a table as text" for p in sorted(out.rglob('*.html'))
-            if re.search(r'<p>\|[^<]*\|', p.read_text(encoding='utf-8'))]
+            if '<p>|' in p.read_text(encoding='utf-8')]
 
 
 def build(out):

@@ -6,7 +6,6 @@ from functools import cache
 
 from common import ROOT, title
 
-from fer_nb.core import FerError
 from fer_nb.inference.zoo import DEFAULT, RULERS, list_models, models_table, read_card
 
 def percent(v, digits=1): return '' if v is None else f'{100*v:.{digits}f}'
@@ -50,13 +49,11 @@ def ruler_rows(card):
                percent(o.get('calibration_error_scaled', o.get('calibration_error'))))
 
 
-def history(card):
-    "The training history as a plot, or the reason why there is none."
+def history(card, folder):
+    "The training history as a plot, or the reason why a mean has none."
     if mean := card.get('averaged'): return f"The weights are the mean of {len(mean)} runs, whose commands come first."
     from fer_nb.training.plots import plot_history
-    try: figure = plot_history(ROOT/f'models/{card.name}.csv')
-    except FerError: return "The history of this run was not kept beyond its last epoch."
-    svg = io.StringIO()
+    figure, svg = plot_history(ROOT/f'{folder}/{card.name}.csv'), io.StringIO()
     figure.savefig(svg, format='svg', metadata=dict(Date=None, Creator=None))
     text = re.sub(r'(?s)^.*?(?=<svg)|<metadata>.*?</metadata>', '', svg.getvalue())
     text = re.sub(r'\n\s*', '\n', text).strip()
@@ -105,7 +102,8 @@ def card_page(card, folder='models'):
              ('SHA-256', f"`{card['file']['sha256']}`"),
              ('epochs', f"{card['epochs']}, " + (f"in {len(card['averaged'])} runs" if card.get('averaged') else
                                                  f"of which epoch {card['best_epoch']} was kept")),
-             ('seed', card['seed']), ('made', card['created'][:10])]
+             ('seed', ', '.join(str(o['seed']) for o in card.get('averaged') or [card])),
+             ('made', card['created'][:10])]
     parts = [f"# {card.name}", f"> {card['description']}"]
     if card.name == DEFAULT: parts.append("This is the default: `EmotionRecognizer()` loads it.")
     parts += ['## Figures', "On PublicTest, a single crop for each face. Every figure is in percent except the "
@@ -120,7 +118,7 @@ def card_page(card, folder='models'):
             parts += [f"## By class, against {words}", opened + heatmap(o, [*o['per_class']], truths[name]),
                       per_class(o) + ('\n\n</details>' if opened else '')]
     parts += [answers(card), '## How it was trained', "```sh\n" + '\n'.join(commands(card)) + "\n```",
-              history(card), teachers(card),
+              history(card, folder), teachers(card),
               table(('class', *splits), rows),
               '\n'.join(f'- {o}' for o in card['training_data'].get('notes', ())), '## The file',
               table(('what', 'value'), facts, left=2), '\n'.join(f'- {o}' for o in card.get('notes', ())),

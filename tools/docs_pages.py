@@ -69,8 +69,8 @@ def _exported(cell, names, module):
     "An exported cell: the reference of its definitions, then its code behind a toggle."
     lines = len(cell['source'].splitlines())
     inside = names or re.findall(r'^(?:async def|def|class) (_\w+)', cell['source'], flags=re.M)
-    more = [f'and {len(inside) - 6} more'] if len(inside) > 8 else []
-    what = ', '.join([*inside[:6], *more] if more else inside) or 'imports and settings'
+    if len(inside) > 8: inside = [*inside[:6], f'and {len(inside) - 6} more']
+    what = ', '.join(inside) or 'imports and settings'
     cell['metadata'] = dict(tags=['hide-input', 'exported'], mystnb=dict(
         code_prompt_show=f'Code: {what} ({lines} lines)', code_prompt_hide=f'Hide the code of {what}'))
     shown = [entry(o, index=False) for o in entries(module) if o.name in names]
